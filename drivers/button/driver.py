@@ -1,0 +1,222 @@
+"""A push button or any other switch between a GPIO pin and ground or 3.3 V.
+
+gpiozero reads the pin and lgpio, through the kernel's GPIO character device, debounces it: a level counts once it was
+stable for the bounce time. Sources: gpiozero 2.0 (`DigitalInputDevice`), lgpio's `gpio_set_debounce_micros`.
+
+`DigitalInputDevice` rather than `Button`, which is the same plus a thread for its hold time: closing a `Button` while
+it is pressed waits for that whole time, and fails where it is longer than 10 s.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from gateway.driver import Channel, Emit, PushDriver, World
+from gateway.errors import DeviceError
+from gateway.event import Reading
+from gateway.options import Duration, Options, Pin
+
+Pull = Literal["up", "down", "none"]
+
+
+class ButtonOptions(Options):
+    pin: Pin
+    pull: Pull = Field(
+        "up",
+        description="the Pi's own resistor: up with the button to ground, down with it to 3.3 V, none with your own",
+    )
+    active: Literal["low", "high"] | None = Field(
+        None, description="the pin's level while pressed; only with `pull: none`, the others imply it"
+    )
+    bounce_s: Annotated[Duration, Field(le=1)] = Field(
+        0.02, alias="bounce", description="a level counts once it was stable for this long; 0s shows every bounce"
+    )
+    hold_s: Annotated[Duration, Field(gt=0, le=3600)] = Field(
+        1.0, alias="hold", description="a press of at least this is a long click"
+    )
+
+    @model_validator(mode="after")
+    def _pull_fits_the_pin(self) -> ButtonOptions:
+        if self.pin in {2, 3} and self.pull != "up":
+            raise ValueError(f"GPIO {self.pin} has a pull-up resistor on the board: use pull: up, or another pin")
+        return self
+
+    @model_validator(mode="after")
+    def _active_is_known_once(self) -> ButtonOptions:
+        if self.pull == "none" and self.active is None:
+            raise ValueError("pull: none needs active: low or high, the pin's level while pressed")
+        if self.pull != "none" and self.active is not None:
+            implied = "low" if self.pull == "up" else "high"
+            raise ValueError(f"active needs pull: none; with pull: {self.pull} a press is {implied}")
+        return self
+
+    @property
+    def active_high(self) -> bool:
+        """The pin's level while pressed."""
+        return self.pull == "down" or self.active == "high"
+
+
+class Button(PushDriver):
+    name = "button"
+    summary = "a push button or switch on a GPIO pin"
+    Options = ButtonOptions
+
+    def __init__(self, options: ButtonOptions, pin_factory: Callable[[], Any]) -> None:
+        """`pin_factory` gives gpiozero's Factory when the pin is opened."""
+        self._options = options
+        self._pin_factory = pin_factory
+        self._lock = threading.Lock()  # the pin, the hold timer and `close` speak from three threads
+        self._emit: Emit | None = None
+        self._pin: Any = None
+        self._hold: threading.Timer | None = None
+
+    @classmethod
+    def channels(cls, options: Any) -> tuple[Channel, ...]:
+        del options
+        return (
+            Channel("pressed", "contact", "whether the button is down", kind="state", rest=False),
+            Channel("click", "occurrence", "`short` on release, `long` once held for the hold time", kind="input"),
+        )
+
+    @classmethod
+    def claims(cls, options: ButtonOptions) -> tuple[str, ...]:
+        return (f"GPIO {options.pin}",)
+
+    @classmethod
+    def create(cls, options: ButtonOptions) -> Button:
+        return cls(options, pi_pin_factory)
+
+    @classmethod
+    def simulate(cls, options: ButtonOptions, world: World) -> Button:
+        from drivers.button.simulator import SimulatedButton  # noqa: PLC0415 - only where something is simulated
+
+        return SimulatedButton(options, world)
+
+    def open(self, emit: Emit) -> None:
+        from gpiozero import DigitalInputDevice  # noqa: PLC0415 - only where a pin is used
+
+        options = self._options
+        factory = self._pin_factory()
+        try:
+            self._pin = DigitalInputDevice(
+                options.pin,
+                pull_up={"up": True, "down": False, "none": None}[options.pull],
+                active_state=options.active_high if options.pull == "none" else None,
+                bounce_time=options.bounce_s or None,
+                pin_factory=factory,
+            )
+            self._pin.when_activated = self._down
+            self._pin.when_deactivated = self._up
+            with self._lock:  # an edge that comes now waits: the level at open is never told after a newer one
+                self._emit = emit
+                emit((Reading("pressed", bool(self._pin.is_active)),))
+        except gpio_errors() as error:
+            self.close()
+            raise DeviceError(f"GPIO {options.pin}: {error}. Does another program use this pin?") from error
+
+    def close(self) -> None:
+        with self._lock:
+            self._emit, hold = None, self._hold
+            self._stop_hold()
+        if hold is not None:
+            hold.join()  # it has been cancelled, or is past the lock
+        if self._pin is not None:
+            self._pin.close()
+            self._pin = None
+
+    def _down(self) -> None:
+        with self._lock:
+            if self._emit is None:
+                return
+            self._emit((Reading("pressed", value=True),))
+            self._stop_hold()
+            self._hold = threading.Timer(self._options.hold_s, self._held)
+            self._hold.name = f"button on GPIO {self._options.pin}: hold"
+            self._hold.daemon = True
+            self._hold.start()
+
+    def _up(self) -> None:
+        with self._lock:
+            if self._emit is None:
+                return
+            released = Reading("pressed", value=False)
+            short = self._stop_hold()
+            self._emit((released, Reading("click", "short")) if short else (released,))
+
+    def _held(self) -> None:
+        with self._lock:
+            if self._emit is not None and self._hold is threading.current_thread():
+                self._hold = None
+                self._emit((Reading("click", "long"),))
+
+    def _stop_hold(self) -> bool:
+        """Whether the hold time of the press had still been running."""
+        hold, self._hold = self._hold, None
+        if hold is not None:
+            hold.cancel()
+        return hold is not None
+
+
+_OPENING = threading.Lock()
+"""What the next function touches belongs to the whole process: the working directory, and gpiozero's factory."""
+
+
+def pi_pin_factory() -> Any:
+    """The pin factory of gpiozero for this machine: lgpio, or what the environment's GPIOZERO_PIN_FACTORY names.
+
+    There is one for all pins, where gpiozero keeps it, and it stays: all of gpiozero's local factories share their
+    pins, so that one which is closed takes the others' pins along. Nothing else is tried where it fails: a factory that
+    cannot debounce, or sees other pins, would be worse than none.
+
+    Raises:
+        DeviceError: no GPIO here; says what to do.
+    """
+    from gpiozero import Device  # noqa: PLC0415 - only where a pin is used
+
+    with _OPENING:
+        if Device.pin_factory is None:
+            try:
+                Device.pin_factory = _make_factory()
+            except ImportError as error:
+                raise DeviceError(
+                    f"no GPIO: {error}. On a Raspberry Pi: pip install lgpio; elsewhere: gateway run --simulate"
+                ) from error
+            except gpio_errors() as error:
+                raise DeviceError(
+                    f"no GPIO: {error}. On a Raspberry Pi: is there a /dev/gpiochip0, and this user in its group gpio? "
+                    "Elsewhere: gateway run --simulate"
+                ) from error
+        return Device.pin_factory
+
+
+def _make_factory() -> Any:
+    if "GPIOZERO_PIN_FACTORY" in os.environ:
+        from gpiozero import Device  # noqa: PLC0415 - only where a pin is used
+
+        Device.ensure_pin_factory()
+        return Device.pin_factory
+    # lgpio makes a FIFO in $LG_WD when it is imported, or in the working directory, which a service may not write to.
+    # With LG_WD it changes the working directory of the whole process as well, and leaves it there (lgpio 0.2.2).
+    os.environ.setdefault("LG_WD", os.environ.get("RUNTIME_DIRECTORY", tempfile.gettempdir()).split(":")[0])
+    before = Path.cwd()
+    try:
+        from gpiozero.pins.lgpio import LGPIOFactory  # noqa: PLC0415 - only where a pin is used
+    finally:
+        os.chdir(before)
+    return LGPIOFactory()
+
+
+def gpio_errors() -> tuple[type[Exception], ...]:
+    """What gpiozero and lgpio raise when a pin or the chip cannot be had."""
+    from gpiozero import GPIOZeroError  # noqa: PLC0415 - only where a pin is used
+
+    lgpio = sys.modules.get("lgpio")
+    return (GPIOZeroError, OSError, lgpio.error) if lgpio else (GPIOZeroError, OSError)

@@ -1,0 +1,6 @@
+"""An event gateway for edge hardware: what happens in the physical world, as durable events.
+
+`gateway/README.md` is the architecture on one page.
+"""
+
+__version__ = "0.1.0"

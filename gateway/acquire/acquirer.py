@@ -1,0 +1,115 @@
+"""All devices of one gateway, and the one inbox through which their threads reach the loop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from random import Random
+from typing import Final
+
+from gateway.acquire.device import Answer, Device, DeviceState, Surroundings
+from gateway.acquire.worker import Outcome
+from gateway.clock import Clock
+from gateway.config.model import DeviceConfig
+from gateway.errors import DeviceError
+from gateway.event import Event
+
+LATENESSES_KEPT: Final = 1000
+
+Record = Callable[[list[Event]], None]
+Posted = Sequence[tuple[Device, Outcome]]
+
+
+class Acquirer:
+    """All devices of one gateway. Every method belongs to the event loop's thread.
+
+    `record` takes the events of one turn; it must not block. `simulate` runs the devices that have signals in a
+    simulated world, which begins with `start`. `random` is the source of the back-off's jitter.
+    """
+
+    def __init__(
+        self, devices: Sequence[DeviceConfig], *, clock: Clock, record: Record, simulate: bool, random: Random
+    ) -> None:
+        self._configs, self._clock, self._record = devices, clock, record
+        self._simulate, self._random = simulate, random
+        self._devices: dict[str, Device] = {}
+        self._latenesses: deque[int] = deque(maxlen=LATENESSES_KEPT)
+
+    async def start(self) -> None:
+        """Begin to open all devices. Returns before they answer."""
+        inbox = _Inbox(asyncio.get_running_loop(), self._drain)
+        around = Surroundings(
+            self._clock, self._random, self._clock.mono_ns(), inbox.post, self._record_some, self._latenesses.append
+        )
+        for index, config in enumerate(self._configs):
+            self._devices[config.id] = Device(config, index, around, simulate=self._simulate)
+        for device in self._devices.values():
+            device.start()
+
+    async def stop(self, timeout_s: float) -> None:
+        """Close all devices side by side. Those that do not return within `timeout_s` are left to their threads."""
+        closed = [device.stop() for device in self._devices.values()]
+        if closed:
+            await asyncio.wait(closed, timeout=timeout_s)
+        for device in self._devices.values():
+            device.finish()
+
+    def states(self) -> list[DeviceState]:
+        """Every device, in the order of the configuration."""
+        return [device.status() for device in self._devices.values()]
+
+    def latenesses_ns(self) -> list[int]:
+        """How late the last scheduled reads of all devices began, oldest first (at most 1000)."""
+        return list(self._latenesses)
+
+    async def read_once(self, device_id: str, timeout_s: float) -> Answer:
+        """What the device says now: raw readings, each with the event it would become. Nothing is recorded.
+
+        A polled device is read between its scheduled reads. A device that pushes tells the levels it knows, or else
+        what it says next.
+
+        Raises:
+            DeviceError: no such device, it is unavailable, or it did not answer in time.
+        """
+        device = self._devices.get(device_id)
+        if device is None:
+            raise DeviceError(f"no device {device_id!r}: expected one of {', '.join(self._devices) or '(none)'}")
+        try:
+            return await asyncio.wait_for(device.question(), timeout_s)
+        except TimeoutError:
+            raise DeviceError(f"device {device_id} said nothing within {timeout_s:g} s") from None
+
+    def _drain(self, posted: Posted) -> None:
+        self._record_some([event for device, outcome in posted for event in device.heard(outcome)])
+
+    def _record_some(self, events: list[Event]) -> None:
+        if events:
+            self._record(events)
+
+
+class _Inbox:
+    """Where all threads post. The loop is woken once for everything that waits.
+
+    It stays small: a device has one task at a time, and one sign that readings wait in its emission.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, drain: Callable[[Posted], None]) -> None:
+        self._loop, self._drain = loop, drain
+        self._lock = threading.Lock()
+        self._posted: list[tuple[Device, Outcome]] = []
+
+    def post(self, device: Device, outcome: Outcome) -> None:
+        with self._lock:
+            self._posted.append((device, outcome))
+            wake = len(self._posted) == 1
+        if wake:
+            with contextlib.suppress(RuntimeError):  # the loop is closed: a hung read outlived the gateway
+                self._loop.call_soon_threadsafe(self._take)
+
+    def _take(self) -> None:
+        with self._lock:
+            posted, self._posted = self._posted, []
+        self._drain(posted)

@@ -1,0 +1,126 @@
+"""What a running gateway answers on its control socket: status, one reading, the live tail."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from gateway import __version__
+from gateway.clock import NS_PER_S
+from gateway.control import Call, Stream
+from gateway.errors import ControlError
+from gateway.event import CloudEventEncoder
+from gateway.health import GatewayState, LogState, SinkState, readings_document, status_document
+
+if TYPE_CHECKING:
+    from gateway.app import Gateway
+
+READ_TIMEOUT_MAX_S = 60.0
+
+
+class Answers:
+    """The operations of the control socket over one gateway."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+        self.calls: Mapping[str, Call] = {"status": self._status, "read": self._read}
+        self.streams: Mapping[str, Stream] = {"tail": self._tail}
+
+    async def _status(self, args: dict[str, Any]) -> dict[str, Any]:
+        del args
+        gateway = self._gateway
+        bounds = await gateway.log.bounds()
+        log = LogState(
+            str(gateway.log.path),
+            bounds.first_offset,
+            bounds.next_offset,
+            bounds.bytes,
+            bounds.bytes_max,
+            bounds.oldest,
+            bounds.newest,
+            gateway.recorder.trouble or "ok",
+            gateway.recorder.pending,
+        )
+        sinks = [await self._sink_state(sink_id) for sink_id in gateway.forwarders]
+        return status_document(self._gateway_state(), log, sinks, gateway.acquirer.states())
+
+    def _gateway_state(self) -> GatewayState:
+        gateway, config = self._gateway, self._gateway.config
+        return GatewayState(
+            config.gateway.id,
+            __version__,
+            gateway.pid,
+            gateway.log.run,
+            gateway.started_ns,
+            gateway.uptime_s,
+            gateway.simulated,
+            str(config.files[0]) if config.files else "",
+            config.hash,
+            config.gateway.labels,
+        )
+
+    async def _sink_state(self, sink_id: str) -> SinkState:
+        gateway, forwarder = self._gateway, self._gateway.forwarders[sink_id]
+        cursor, delivery = forwarder.cursor.next_offset, forwarder.delivery
+        waiting = (await gateway.log.read(cursor, 1)).events if cursor < gateway.log.next_offset else []
+        lag_s = (gateway.clock.wall_ns() - waiting[0].recorded) / NS_PER_S if waiting else 0.0
+        return SinkState(
+            sink_id,
+            forwarder.sink_name,
+            delivery.connected,
+            delivery.since_ns,
+            cursor,
+            lag_s,
+            delivery.last_error or "",
+            delivery.delivered,
+            await gateway.log.dead_letters(sink_id),
+        )
+
+    async def _read(self, args: dict[str, Any]) -> dict[str, Any]:
+        device, timeout_s = args.get("device"), args.get("timeout_s", 10.0)
+        if not isinstance(device, str) or not isinstance(timeout_s, (int, float)) or isinstance(timeout_s, bool):
+            raise ControlError("read takes {device: text, timeout_s: number}")
+        answer = await self._gateway.acquirer.read_once(device, min(float(timeout_s), READ_TIMEOUT_MAX_S))
+        return readings_document(answer)
+
+    async def _tail(self, args: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
+        """Events from an offset or a time on, and then each as it is committed. Holds nothing: the log is the queue."""
+        log = self._gateway.log
+        offset = await self._tail_start(args)
+        encoder = CloudEventEncoder(self._gateway.config.gateway.id)
+        previous = offset - 1 if offset > log.first_offset else None
+        while True:
+            page = await log.read(offset)
+            if page.gap is not None:
+                yield {"gap": list(page.gap)}
+            for event in page.events:
+                yield {"event": msgspec.to_builtins(encoder.envelope(event, previous))}
+                previous = event.offset
+            offset = page.next_offset
+            await log.wait(offset)
+
+    async def _tail_start(self, args: dict[str, Any]) -> int:
+        start, since = args.get("from"), args.get("since")
+        if start is not None and since is not None:
+            raise ControlError("tail takes `from` or `since`, not both")
+        if isinstance(start, int) and not isinstance(start, bool) and start >= 0:
+            return max(start, 1)
+        if start is not None:
+            raise ControlError(f"from: found {start!r}, expected an offset: a whole number from 0")
+        return self._gateway.log.next_offset if since is None else await self._gateway.log.offset_at(_time_ns(since))
+
+
+def _time_ns(text: object) -> int:
+    try:
+        moment = datetime.fromisoformat(text) if isinstance(text, str) else None
+    except ValueError:
+        moment = None
+    if moment is None or moment.tzinfo is None:
+        raise ControlError(f"since: found {text!r}, expected a time such as 2026-11-23T06:00:00Z")
+    since_epoch = moment - datetime(
+        1970, 1, 1, tzinfo=UTC
+    )  # whole numbers: a float of today's seconds is 0.2 µs coarse
+    return (since_epoch // timedelta(microseconds=1)) * 1000

@@ -1,0 +1,72 @@
+"""`gateway run`: the service."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from gateway.config import Config
+
+logger = logging.getLogger("gateway.run")
+
+
+@click.command(short_help="Run the gateway until SIGTERM or Ctrl-C.")
+@click.option(
+    "--config", "config_file", type=click.Path(path_type=Path), help="The YAML file. [default: the usual places]"
+)
+@click.option("--simulate", is_flag=True, help="Simulate the hardware; the log is its own, sinks become the console.")
+@click.option("--live-sinks", is_flag=True, help="With --simulate: use the sinks of the configuration after all.")
+def run(config_file: Path | None, *, simulate: bool, live_sinks: bool) -> None:
+    """Run the gateway until SIGTERM or Ctrl-C."""
+    from gateway.config import load_config
+    from gateway.locations import claim, control_socket, default_config
+    from gateway.plugins import Plugins
+
+    _log_to_stderr()
+    path = config_file or default_config(os.environ, Path.cwd())
+    config = load_config(path, Plugins(), simulate=simulate)
+    for warning in config.warnings:
+        logger.warning("%s", warning)
+    socket = control_socket(config.gateway.id, os.environ)
+    claim(socket.parent)
+    asyncio.run(_serve(config, socket, simulate=simulate, live_sinks=live_sinks))
+
+
+async def _serve(config: Config, socket: Path, *, simulate: bool, live_sinks: bool) -> None:
+    from gateway.app import Gateway
+    from gateway.notify import notify
+
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with Gateway(config, simulate=simulate, live_sinks=live_sinks, socket=socket) as gateway:
+        gc.freeze()  # what start-up made lives for ever: no collection needs to look at it again
+        logger.info(
+            "gateway %s runs: %d devices, %d sinks, log %s",
+            config.gateway.id,
+            len(config.devices),
+            len(gateway.forwarders),
+            config.buffer.path,
+        )
+        notify("READY=1", os.environ)
+        await gateway.run_until(stop)
+        notify("STOPPING=1", os.environ)
+        logger.info("stopping: committing everything, then giving the sinks a few seconds")
+    logger.info("stopped")
+
+
+def _log_to_stderr() -> None:
+    """One line a record; the journal adds its own time, a terminal gets ours."""
+    journal = "JOURNAL_STREAM" in os.environ
+    shape = "%(levelname)s %(message)s" if journal else "%(asctime)s %(levelname)-7s %(message)s"
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format=shape, datefmt="%H:%M:%S")

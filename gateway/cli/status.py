@@ -1,0 +1,165 @@
+"""`gateway status`: how the running gateway is, on one page."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import click
+
+from gateway.cli import look, reach
+from gateway.control import ControlClient
+
+Document = Mapping[str, Any]
+
+
+@click.command(short_help="Show the log, the sinks and the devices.")
+@click.option("--json", "as_json", is_flag=True, help="Print the whole document as JSON.")
+@reach.options
+def status(socket: Path | None, gateway_id: str | None, *, as_json: bool) -> None:
+    """Show how the running gateway is: log, sinks and devices.
+
+    Exit code 1 says that no gateway is running.
+    """
+    import msgspec
+
+    from gateway.clock import SystemClock
+
+    document = asyncio.run(ControlClient(reach.locate(socket, gateway_id)).call("status"))
+    if as_json:
+        click.echo(msgspec.json.format(msgspec.json.encode(document), indent=2))
+    else:
+        click.echo(page(document, SystemClock().wall_ns() / 1e9, look.columns()))
+
+
+def page(document: Document, now_s: float, columns: int | None) -> str:
+    """The document as text. `now_s` (seconds since 1970) is what `ago` counts from."""
+    parts = (
+        _gateway(document["gateway"]),
+        _log(document["log"]),
+        _heading("Sinks") + "\n" + _sinks(document["sinks"], now_s, columns),
+        _heading("Devices")
+        + "\n"
+        + _devices(document["devices"], now_s, columns, simulated=document["gateway"]["simulated"]),
+    )
+    return "\n\n".join(parts)
+
+
+def _gateway(gateway: Document) -> str:
+    line = [f"up {look.duration(gateway['uptime_s'])}", f"version {gateway['version']}", f"pid {gateway['pid']}"]
+    if gateway["simulated"]:
+        line.append(click.style("simulated", fg="yellow"))
+    title = click.style(gateway["id"], bold=True)
+    labels = ", ".join(f"{name}={text}" for name, text in gateway["labels"].items())
+    pairs = [("config", f"{look.printable(gateway['config'])} ({gateway['config_hash'][:12]})")]
+    if labels:
+        pairs.append(("labels", look.printable(labels)))
+    return f"{title}  {' · '.join(line)}\n{look.fields(pairs)}"
+
+
+def _log(log: Document) -> str:
+    return _heading("Log") + "\n" + look.fields(_log_fields(log))
+
+
+def _log_fields(log: Document) -> Iterator[tuple[str, str]]:
+    yield "file", look.printable(log["path"])
+    yield "size", _fill(log["bytes"], log["bytes_max"])
+    yield "events", _span(log)
+    if log["oldest"] and log["newest"]:
+        yield "from", _local(log["oldest"])
+        yield "to", _local(log["newest"])
+    if log["pending"]:
+        yield "pending", f"{look.counted(log['pending'], 'event')} not yet committed"
+    ok = log["store"] == "ok"
+    yield "store", click.style("ok", fg="green") if ok else click.style(look.printable(log["store"]), fg="red")
+
+
+def _fill(bytes_: int, bytes_max: int) -> str:
+    percent = look.number(round(100 * bytes_ / bytes_max, 1)) if bytes_max else "?"
+    return f"{look.bar(bytes_, bytes_max)} {percent} %, {look.size(bytes_)} of {look.size(bytes_max)}"
+
+
+def _span(log: Document) -> str:
+    if not log["events"]:
+        return f"none yet; the next is offset {log['next_offset']}"
+    return f"{look.count(log['events'])}, offsets {log['first_offset']} to {log['next_offset'] - 1}"
+
+
+def _sinks(sinks: Sequence[Document], now_s: float, columns: int | None) -> str:
+    if not sinks:
+        return "  none configured: events stay in the log"
+    header = ("SINK", "KIND", "STATE", "CURSOR", "BEHIND", "DELIVERED", "DEAD")
+    rows = [
+        (
+            sink["id"],
+            sink["sink"],
+            _state(sink["connected"], "connected", "disconnected", sink["since"], now_s),
+            str(sink["cursor"]),
+            _behind(sink["lag_events"], sink["lag_s"]),
+            look.count(sink["delivered"]),
+            _warned(sink["dead_letters"]),
+        )
+        for sink in sinks
+    ]
+    notes = [f"last error: {look.printable(sink['last_error'])}" if sink["last_error"] else "" for sink in sinks]
+    return look.table(rows, header, "<<<>>>>", notes=notes, columns=columns, indent=2)
+
+
+def _devices(devices: Sequence[Document], now_s: float, columns: int | None, *, simulated: bool) -> str:
+    if not devices:
+        return "  none configured"
+    rows = [
+        (
+            device["id"],
+            device["driver"] + _unlike(device["simulated"], simulated),
+            _state(device["available"], "available", "unavailable", device["since"], now_s),
+            look.count(device["readings"]),
+            _ago(device["last"], now_s),
+        )
+        for device in devices
+    ]
+    notes = [look.printable(device["reason"]) for device in devices]
+    header = ("DEVICE", "DRIVER", "STATE", "READINGS", "LAST")
+    return look.table(rows, header, "<<<>>", notes=notes, columns=columns, indent=2)
+
+
+def _unlike(device: bool, gateway: bool) -> str:
+    """Said only of a device that differs from what the first line says of all."""
+    return "" if device == gateway else " (simulated)" if device else " (real)"
+
+
+def _behind(events: int, seconds: float) -> str:
+    return f"{look.count(events)} ({look.duration(seconds)})" if events else "0"
+
+
+def _heading(text: str) -> str:
+    return click.style(text, bold=True)
+
+
+def _state(state: bool | None, yes: str, no: str, since: str | None, now_s: float) -> str:
+    if state is None:
+        return click.style("not known yet", dim=True)
+    word = click.style(yes, fg="green") if state else click.style(no, fg="red")
+    return f"{word} {look.duration(max(0.0, now_s - _seconds(since)))}" if since else word
+
+
+def _warned(number: int) -> str:
+    return click.style(look.count(number), fg="yellow") if number else "0"
+
+
+def _ago(time: str | None, now_s: float) -> str:
+    if not time:
+        return look.NOTHING
+    seconds = now_s - _seconds(time)
+    return "now" if seconds < 1 else f"{look.duration(seconds)} ago"
+
+
+def _seconds(time: str) -> float:
+    return datetime.fromisoformat(time).timestamp()
+
+
+def _local(time: str) -> str:
+    return f"{datetime.fromisoformat(time).astimezone():%Y-%m-%d %H:%M:%S}"

@@ -1,0 +1,133 @@
+"""What a configuration is, once it is known to be right. Every value is frozen; units are in the names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field, StringConstraints
+
+from gateway.driver import Channel, Driver, Signal
+from gateway.options import Duration, Identifier, Options, Size
+from gateway.sink import Sink
+
+Label = Annotated[str, StringConstraints(min_length=1, max_length=255)]
+
+
+def _check_file_name(path: Path) -> Path:
+    if not path.name:
+        raise ValueError("expected the name of a file")
+    return path
+
+
+class GatewayConfig(Options):
+    """`gateway:` who this gateway is."""
+
+    id: Identifier = Field(description="name of this gateway in topics and events; default: the host name")
+    labels: dict[Identifier, Label] = Field({}, max_length=32, description="free words that go into the birth document")
+
+
+class ChannelConfig(Options):
+    """One entry of a device's `channels:`."""
+
+    deadband: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = Field(
+        None, description="record only changes of at least this much, in the channel's unit"
+    )
+    heartbeat_s: Annotated[Duration, Field(gt=0)] | None = Field(
+        None, alias="heartbeat", description="record at least this often although nothing changed; 5m with a deadband"
+    )
+    urgent: bool | None = Field(
+        None, description="commit at once instead of with the next batch; default: yes for states and inputs"
+    )
+
+
+class KeepConfig(Options):
+    """`buffer.keep:` how much history the log holds."""
+
+    for_s: Annotated[Duration, Field(gt=0)] = Field(
+        30 * 86400.0, alias="for", description="forget what is older and was read by every sink"
+    )
+    size_bytes_max: Annotated[Size, Field(ge=1_000_000)] = Field(
+        512_000_000, alias="size", description="the file never grows beyond this, at least 1MB"
+    )
+
+
+class BufferConfig(Options):
+    """`buffer:` the event log."""
+
+    path: Annotated[Path, Field(strict=False), AfterValidator(_check_file_name)] = Field(
+        description="where the log lies, relative to this file; default: $STATE_DIRECTORY or /var/lib/gateway"
+    )
+    keep: KeepConfig = Field(KeepConfig(), description="how much history the log holds")
+    commit_within_s: Annotated[Duration, Field(gt=0, le=60)] = Field(
+        1.0, alias="commit_within", description="periodic readings may wait this long for a common commit, at most 1m"
+    )
+
+
+class DeviceEntry(Options):
+    """What every entry of `devices:` may say; its other keys are the driver's options."""
+
+    id: Identifier = Field(description="name of the device, the first word of its topics", examples=["air"])
+    driver: str = Field(description="what kind of device it is; `gateway drivers` lists them")
+    every_s: Annotated[Duration, Field(ge=0.01, le=7 * 86400)] | None = Field(
+        None, alias="every", description="how often it is read, 10ms to 7d; default: the driver's", examples=["10s"]
+    )
+    timeout_s: Annotated[Duration, Field(ge=0.01, le=300)] = Field(
+        5.0, alias="timeout", description="a device that takes longer to open or to answer is unavailable, 10ms to 5m"
+    )
+    channels: dict[Identifier, ChannelConfig] = Field({}, description="how single channels are recorded")
+    simulate: Literal[False] | dict[Identifier, Any] | None = Field(
+        None, description="signals for channels, used with --simulate only; false keeps the device real"
+    )
+
+
+class SinkEntry(Options):
+    """What every entry of `sinks:` says; its other keys are the sink's options."""
+
+    id: Identifier = Field(description="name of the sink; what it has read of the log is remembered under this name")
+    sink: str = Field(description="what kind of sink it is")
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceConfig:
+    """One entry of `devices:`. `options` is an instance of `driver.Options`.
+
+    `simulate` has a signal for every channel of a device that is simulated; None means real hardware, which is so for
+    every device without `--simulate`. `channels` has an entry for every channel, `declared` tells what each one is.
+    """
+
+    id: str
+    driver: type[Driver]
+    options: Options
+    every_s: float | None
+    timeout_s: float
+    declared: tuple[Channel, ...]
+    channels: Mapping[str, ChannelConfig]
+    simulate: Mapping[str, Signal] | None
+
+
+@dataclass(frozen=True, slots=True)
+class SinkConfig:
+    """One entry of `sinks:`. `options` is an instance of `sink.Options`."""
+
+    id: str
+    sink: type[Sink]
+    options: Options
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """A whole configuration. `hash` identifies its meaning: secrets and comments do not change it.
+
+    `warnings` are sentences with their place (`file:line:col path: …`): what works, but weakens a promise.
+    """
+
+    gateway: GatewayConfig
+    devices: tuple[DeviceConfig, ...]
+    sinks: tuple[SinkConfig, ...]
+    buffer: BufferConfig
+    hash: str
+    files: tuple[Path, ...]
+    warnings: tuple[str, ...] = ()

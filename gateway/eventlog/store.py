@@ -1,0 +1,260 @@
+"""The SQL of the event log, and nothing else: this is the only file that speaks to SQLite.
+
+Settings, and why. WAL with `synchronous=FULL` loses no committed transaction in a power cut (NORMAL does,
+DELETE+FULL does). Pages of 1 KiB write a third of the bytes of 4 KiB pages at our batch sizes. One connection
+writes *and* checkpoints, and readers are `mode=ro`: SQLite's WAL-reset bug (3.7.0 to 3.51.2) needs a second
+connection that checkpoints. No `mmap_size`.
+
+Transactions are whole: they run in a task of their own that cancelling the caller does not touch, one at a time.
+After an error that is not plain lack of room the connection is not used again (a failed fsync must never be retried
+on its handle): `broken` says so, and the owner opens anew.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sqlite3
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import aiosqlite
+
+from gateway.errors import LogCorrupt, LogTooNew, StoreUnavailable
+
+APPLICATION_ID = 0x45_47_4C_31  # "EGL1", shown by file(1)
+VERSION = 1
+PAGE_BYTES = 1024
+WAL_PAGES = 512
+"""Checkpoint when the write-ahead log has this many pages: small files are rewritten in place, growing ones are not."""
+
+DEAD_LETTERS_MAX = 10_000
+"""Per consumer; beyond it the oldest go. They were refused for good, and are kept for a person to look at."""
+
+Statement = tuple[str, Sequence[Any]]
+
+_ROOM = frozenset({"SQLITE_FULL", "SQLITE_BUSY"})  # the transaction is rolled back and the handle is sound
+
+INSERT_RUN = "INSERT INTO run(nonce, boot, first_offset, anchor) VALUES (?, ?, ?, ?)"
+INSERT_BATCH = (
+    "INSERT INTO batch(base_offset, last_offset, count, run, recorded, mono, rule_time, codec, crc, records) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
+UPSERT_CURSOR = (
+    "INSERT INTO cursor(name, next_offset, previous) VALUES (?, ?, ?) "
+    "ON CONFLICT(name) DO UPDATE SET next_offset = excluded.next_offset, previous = excluded.previous"
+)
+INSERT_DEAD_LETTER = (
+    "INSERT INTO dead_letter(consumer, offset, time, reason, event) VALUES (?, ?, ?, ?, ?) "
+    "ON CONFLICT(consumer, offset) DO UPDATE SET time = excluded.time, reason = excluded.reason"
+)
+LIMIT_DEAD_LETTERS = (
+    "DELETE FROM dead_letter WHERE consumer = ?1 AND offset <= "
+    "(SELECT offset FROM dead_letter WHERE consumer = ?1 ORDER BY offset DESC LIMIT 1 OFFSET ?2)"
+)
+TRIM = "DELETE FROM batch WHERE last_offset < ?"
+TRIM_RUNS = "DELETE FROM run WHERE id < (SELECT min(run) FROM batch)"
+KEEP_NEXT_OFFSET = (
+    "INSERT INTO meta(key, value) VALUES ('next_offset', ?) ON CONFLICT(key) DO UPDATE SET value = excluded.value"
+)
+
+
+class BatchRow(NamedTuple):
+    """One group commit as stored, with the run it belongs to."""
+
+    base_offset: int
+    last_offset: int
+    recorded: int
+    mono: int
+    rule_time: int
+    codec: int
+    crc: int
+    records: bytes
+    nonce: str
+    boot: str
+    anchor: int
+
+
+_BATCHES = (
+    "SELECT base_offset, last_offset, recorded, mono, rule_time, codec, crc, records, nonce, boot, anchor "
+    "FROM batch JOIN run ON run.id = batch.run "
+)
+_FROM = _BATCHES + (  # noqa: S608 - joined from constants only
+    "WHERE base_offset >= coalesce((SELECT max(base_offset) FROM batch WHERE base_offset <= ?), 0) "
+    "ORDER BY base_offset LIMIT ?"
+)
+_NEWEST = _BATCHES + "ORDER BY base_offset DESC LIMIT 1"
+_AT_OR_BEFORE = _BATCHES + "WHERE base_offset <= ? ORDER BY base_offset DESC LIMIT 1"
+_RUNS = "SELECT first_offset, anchor FROM run ORDER BY id"
+_BOUNDS = (
+    "SELECT (SELECT min(base_offset) FROM batch), (SELECT max(last_offset) FROM batch), "
+    "(SELECT count(*) FROM batch), "
+    "(SELECT recorded FROM batch ORDER BY base_offset LIMIT 1), "
+    "(SELECT recorded FROM batch ORDER BY base_offset DESC LIMIT 1)"
+)
+
+
+class Store:
+    """An open log file. Made by `open_store`."""
+
+    def __init__(self, writer: aiosqlite.Connection, reader: aiosqlite.Connection) -> None:
+        self._writer, self._reader = writer, reader
+        self._turn = asyncio.Lock()
+        self.broken: str | None = None
+
+    async def transaction(self, statements: Sequence[Statement]) -> int:
+        """Run all statements or none; returns the row id of the last insert.
+
+        A cancelled caller leaves the transaction to finish by itself.
+
+        Raises:
+            StoreUnavailable: the disk refused. Nothing was written, unless `broken` says that nobody can know.
+        """
+        return await asyncio.shield(asyncio.ensure_future(self._transaction(statements)))
+
+    async def _transaction(self, statements: Sequence[Statement]) -> int:
+        async with self._turn:
+            if self.broken:
+                raise StoreUnavailable(self.broken)
+            row = 0
+            try:
+                await self._writer.execute("BEGIN IMMEDIATE")
+                for sql, parameters in statements:
+                    cursor = await self._writer.execute(sql, parameters)
+                    row = cursor.lastrowid or row
+                await self._writer.commit()
+            except sqlite3.Error as error:
+                await self._give_up(error)
+                raise StoreUnavailable(_sentence(error)) from error
+            return row
+
+    async def _give_up(self, error: sqlite3.Error) -> None:
+        if error.sqlite_errorname not in _ROOM:
+            self.broken = _sentence(error)
+        with contextlib.suppress(sqlite3.Error):  # SQLite may have rolled back by itself
+            await self._writer.rollback()
+
+    async def fetch(self, sql: str, parameters: Sequence[Any] = ()) -> list[Any]:
+        """Rows of a query, read on the read-only connection in one go; no read transaction outlives the call.
+
+        Raises:
+            StoreUnavailable, LogCorrupt: the disk or the file does not answer.
+        """
+        try:
+            return list(await asyncio.shield(self._reader.execute_fetchall(sql, parameters)))
+        except sqlite3.DatabaseError as error:
+            if error.sqlite_errorname in {"SQLITE_CORRUPT", "SQLITE_NOTADB"}:
+                raise LogCorrupt(_sentence(error)) from error
+            raise StoreUnavailable(_sentence(error)) from error
+
+    async def batches_from(self, offset: int, limit: int) -> list[BatchRow]:
+        """At most `limit` batches, the first being the one that holds `offset` (or the first after it)."""
+        return [BatchRow(*row) for row in await self.fetch(_FROM, (offset, limit))]
+
+    async def newest(self) -> BatchRow | None:
+        return next((BatchRow(*row) for row in await self.fetch(_NEWEST)), None)
+
+    async def at_or_before(self, offset: int) -> BatchRow | None:
+        return next((BatchRow(*row) for row in await self.fetch(_AT_OR_BEFORE, (offset,))), None)
+
+    async def runs(self) -> list[tuple[int, int]]:
+        """(first offset, anchor) of each run that still has batches, and of the newest."""
+        return [(first, anchor) for first, anchor in await self.fetch(_RUNS)]
+
+    async def bounds(self) -> tuple[int | None, int | None, int, int | None, int | None]:
+        """(first offset, last offset, batches, oldest recorded ns, newest recorded ns)."""
+        (row,) = await self.fetch(_BOUNDS)
+        first, last, batches, oldest, newest = row
+        return first, last, batches, oldest, newest
+
+    async def cursors(self) -> list[tuple[str, int, int | None]]:
+        return [tuple(row) for row in await self.fetch("SELECT name, next_offset, previous FROM cursor")]
+
+    async def dead_letters(self, consumer: str) -> int:
+        (row,) = await self.fetch("SELECT count(*) FROM dead_letter WHERE consumer = ?", (consumer,))
+        return int(row[0])
+
+    async def kept_next_offset(self) -> int:
+        rows = await self.fetch("SELECT value FROM meta WHERE key = 'next_offset'")
+        return int(rows[0][0]) if rows else 0
+
+    async def pages(self) -> tuple[int, int]:
+        """(pages in the file, pages in use)."""
+        (count,) = (await self.fetch("PRAGMA page_count"))[0]
+        (free,) = (await self.fetch("PRAGMA freelist_count"))[0]
+        return int(count), int(count) - int(free)
+
+    async def close(self) -> None:
+        """Wait for the transaction under way, checkpoint, close both connections."""
+        async with self._turn:
+            self.broken = self.broken or "closed"
+            for connection in (self._reader, self._writer):  # the writer last: it takes the log file with it
+                with contextlib.suppress(sqlite3.Error):  # a dying disk must not keep the gateway from stopping
+                    await connection.close()
+
+
+async def open_store(path: Path, *, size_bytes_max: int) -> Store:
+    """Open the log file at the absolute `path` for writing, making it where it is missing.
+
+    Raises:
+        StoreUnavailable: cannot be created or written. LogCorrupt: not a log. LogTooNew: a newer version wrote it.
+    """
+    try:
+        writer = await aiosqlite.connect(path, isolation_level=None)
+    except sqlite3.Error as error:
+        raise StoreUnavailable(f"{path}: {_sentence(error)}") from error
+    try:
+        await _prepare(writer, path, size_bytes_max)
+        reader = await aiosqlite.connect(f"{path.as_uri()}?mode=ro", uri=True, isolation_level=None)
+    except BaseException:
+        await writer.close()
+        raise
+    return Store(writer, reader)
+
+
+async def _prepare(writer: aiosqlite.Connection, path: Path, size_bytes_max: int) -> None:
+    try:
+        await writer.execute(f"PRAGMA page_size = {PAGE_BYTES}")  # only has a say in a new file
+        application_id, version, tables = await _header(writer)
+        if tables and application_id != APPLICATION_ID:
+            raise LogCorrupt(f"{path} is an SQLite file but no event log: choose another `buffer.path`")
+        if version > VERSION:
+            raise LogTooNew(
+                f"{path} has schema version {version}, this gateway reads up to {VERSION}: "
+                "install the newer version again, or choose another `buffer.path`"
+            )
+        for pragma in ("journal_mode = WAL", "synchronous = FULL", f"wal_autocheckpoint = {WAL_PAGES}"):
+            await writer.execute_fetchall(f"PRAGMA {pragma}")
+        await writer.execute_fetchall(f"PRAGMA max_page_count = {size_bytes_max // PAGE_BYTES}")
+        await writer.execute_fetchall("PRAGMA cache_size = -1024")
+        if not tables:
+            await _create(writer)
+    except sqlite3.Error as error:
+        if error.sqlite_errorname in {"SQLITE_NOTADB", "SQLITE_CORRUPT"}:
+            raise LogCorrupt(
+                f"{path} is no event log ({error}): move it aside, then start again with a fresh one"
+            ) from error
+        raise StoreUnavailable(f"{path}: {_sentence(error)}") from error
+
+
+async def _header(writer: aiosqlite.Connection) -> tuple[int, int, int]:
+    found = []
+    for sql in ("PRAGMA application_id", "PRAGMA user_version", "SELECT count(*) FROM sqlite_schema"):
+        ((value,),) = await writer.execute_fetchall(sql)
+        found.append(int(value))
+    return found[0], found[1], found[2]
+
+
+async def _create(writer: aiosqlite.Connection) -> None:
+    schema = files("gateway.eventlog").joinpath(f"schema_v{VERSION}.sql").read_text(encoding="utf-8")
+    await writer.executescript(
+        f"BEGIN;\n{schema}\nPRAGMA application_id = {APPLICATION_ID};\nPRAGMA user_version = {VERSION};\nCOMMIT;"
+    )
+
+
+def _sentence(error: sqlite3.Error) -> str:
+    """What SQLite says, with the name of the code: `database or disk is full (SQLITE_FULL)`."""
+    name = getattr(error, "sqlite_errorname", None)
+    return f"{error} ({name})" if name else str(error)

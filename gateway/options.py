@@ -1,0 +1,138 @@
+"""What every configured thing shares: strict, frozen options, and scalars that carry their unit in the YAML.
+
+A duration is `10s`, `500ms`, `5m`, `1h30m` or `30d`; a size is `512MB` or `2MiB`. A bare number is refused: it is
+the one mistake that no validator can catch later. In Python the values are floats of seconds and integers of bytes,
+and their names say so: `every_s`, `bytes_max`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationInfo,
+    WithJsonSchema,
+)
+
+from gateway.event import ID_PATTERN
+
+DURATION_UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+SIZE_UNITS_BYTES = {
+    "B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30,
+}  # fmt: skip
+
+_FOLDER = "folder"
+_DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|s|m|h|d))+")
+_DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
+_SIZE = re.compile(r"(\d+(?:\.\d+)?) ?(B|kB|MB|GB|KiB|MiB|GiB)")
+
+
+class Options(BaseModel):
+    """Base of every options model: unknown keys and silent conversions are errors, values never change.
+
+    Strict also refuses a text where a `Path`, `tuple` or `Enum` is declared; such fields take `Field(strict=False)`.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        strict=True,
+        validate_by_name=True,
+        validate_by_alias=True,
+        hide_input_in_errors=True,
+    )
+
+
+def parse_duration_s(text: object) -> float:
+    """Seconds of a text such as `1h30m`.
+
+    Raises:
+        ValueError: not a duration, or one without a unit.
+    """
+    if isinstance(text, (int, float)) and not isinstance(text, bool):
+        raise ValueError(f"a duration needs a unit: write {text}s, {text}ms, {text}m, {text}h or {text}d")  # noqa: TRY004
+    if not isinstance(text, str) or not _DURATION.fullmatch(text):
+        raise ValueError("expected a duration such as 10s, 500ms, 5m, 1h30m or 30d")
+    return sum(float(number) * DURATION_UNITS_S[unit] for number, unit in _DURATION_PART.findall(text))
+
+
+def parse_size_bytes(text: object) -> int:
+    """Bytes of a text such as `512MB`.
+
+    Raises:
+        ValueError: not a size, or one without a unit.
+    """
+    if isinstance(text, (int, float)) and not isinstance(text, bool):
+        raise ValueError(f"a size needs a unit: write {text}MB, {text}kB, {text}GB or {text}B")  # noqa: TRY004
+    found = _SIZE.fullmatch(text) if isinstance(text, str) else None
+    if found is None:
+        raise ValueError("expected a size such as 512MB, 2MiB or 64kB")
+    return round(float(found[1]) * SIZE_UNITS_BYTES[found[2]])
+
+
+def beside(file: str) -> dict[str, Path]:
+    """The validation context in which a `LocalFile` begins beside that file."""
+    return {_FOLDER: Path(file).parent.absolute()}
+
+
+def _locate(path: Path, info: ValidationInfo) -> Path:
+    folder = (info.context or {}).get(_FOLDER)
+    path = path.expanduser()
+    return folder / path if folder is not None else path
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """` (did you mean 'button'?)`, or nothing where no known word is near."""
+    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return f" (did you mean {near[0]!r}?)" if near else ""
+
+
+Duration = Annotated[
+    float,
+    BeforeValidator(parse_duration_s),
+    WithJsonSchema(
+        {
+            "type": "string",
+            "pattern": r"^(\d+(\.\d+)?(ms|s|m|h|d))+$",
+            "description": "a duration with its unit: 10s, 500ms, 5m, 1h30m, 30d",
+        }
+    ),
+]
+
+Size = Annotated[
+    int,
+    BeforeValidator(parse_size_bytes),
+    WithJsonSchema(
+        {
+            "type": "string",
+            "pattern": r"^\d+(\.\d+)? ?(B|kB|MB|GB|KiB|MiB|GiB)$",
+            "description": "a size with its unit: 512MB, 2MiB, 64kB",
+        }
+    ),
+]
+
+LocalFile = Annotated[
+    Path,
+    Field(strict=False, description="a file; a relative path begins beside the YAML file"),
+    AfterValidator(_locate),
+]
+"""A service has no working directory that a person knows: what the YAML names lies beside the YAML."""
+
+Identifier = Annotated[str, StringConstraints(pattern=rf"^{ID_PATTERN}$", max_length=64)]
+
+Pin = Annotated[
+    int,
+    Field(
+        ge=0, le=27, description="GPIO number as printed on pinout diagrams (BCM numbering), not the header position"
+    ),
+]

@@ -1,0 +1,268 @@
+"""The recorder: puts events into the log, a group at a time, and never lets go of one silently.
+
+Commit policy. An *urgent* event (a state, an input, whatever the YAML marks) commits everything that is pending as
+soon as the writer is idle; periodic readings wait up to `commit_within_s` for company. While one commit runs, the
+next one gathers.
+
+Cursors ride in a commit that happens anyway. At one event a second a cursor in every commit would be a third of all
+bytes written, so it rides once it stands for 20 acknowledgements or is 5 s old, and goes alone when nothing else
+comes.
+
+When the disk refuses, the batch is kept and tried again with the same events; what gathers meanwhile is bounded.
+Over the bound the oldest events are dropped, and the next commit begins with a `log.gap` that counts them by
+subject.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from gateway.clock import NS_PER_S, Clock
+from gateway.errors import LogError
+from gateway.event import Event, sequence
+from gateway.eventlog import MAX_BATCH_EVENTS, Cursor, DeadLetter, EventLog, Riders
+
+logger = logging.getLogger("gateway.record")
+
+PENDING_EVENTS_MAX = 20_000
+CURSOR_AFTER_S = 5.0
+CURSOR_AFTER_ACKS = 20
+CURSOR_ALONE_ACKS = 10_000
+TRIM_EVERY_S = 600.0
+RETRY_FIRST_S, RETRY_MAX_S = 0.1, 4.0
+GAP_SUBJECTS_MAX = 50
+
+Committed = Callable[[list[Event]], None]
+
+
+class Recorder:
+    """Owns the order of events and the writing side of the log. `offer` may be called from `start` to `stop`."""
+
+    def __init__(self, log: EventLog, clock: Clock, *, commit_within_s: float, protected: Callable[[], int]) -> None:
+        """`protected` tells the lowest offset that some sink has still to read."""
+        self._log, self._clock, self._commit_within_s, self._protected = log, clock, commit_within_s, protected
+        self._pending: deque[Event] = deque()
+        self._batch: list[Event] = []
+        self._urgent = False
+        self._dropped: Counter[str] = Counter()
+        self._cursors: dict[str, Cursor] = {}
+        self._acks = 0
+        self._cursors_since_ns = 0
+        self._letters: list[DeadLetter] = []
+        self._wake = asyncio.Event()
+        self._turned, self._ended = asyncio.Event(), asyncio.Event()
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = float("inf")
+        self._watchers: list[Committed] = []
+        self._stopping = False
+        self._trim_at_ns = clock.mono_ns() + round(TRIM_EVERY_S * NS_PER_S)
+        self.trouble: str | None = None
+        """Why the disk refuses, None while it does not."""
+        self.dropped_total = 0
+
+    # -- what others call ---------------------------------------------------------------------------------------------
+
+    def watch(self, committed: Committed) -> None:
+        """Call `committed` with the stamped events of each commit."""
+        self._watchers.append(committed)
+
+    @property
+    def pending(self) -> int:
+        """Events that are not accepted yet."""
+        return len(self._pending) + len(self._batch)
+
+    def offer(self, events: Sequence[Event]) -> None:
+        """Take events in. Never blocks and never raises: over the bound the oldest pending events go, counted."""
+        if not events:
+            return
+        self._pending.extend(events)
+        while len(self._pending) > PENDING_EVENTS_MAX:
+            self._dropped[self._pending.popleft().subject] += 1
+            self.dropped_total += 1
+        self._urgent = self._urgent or any(event.urgent for event in events)
+        self._plan()
+
+    def note(
+        self, event_type: str, data: dict[str, Any], *, about: str = "gateway", reason: str = "", cause: str = ""
+    ) -> None:
+        """Offer an event about the gateway itself."""
+        now, mono, synced = self._clock.wall_ns(), self._clock.mono_ns(), self._clock.synced()
+        self.offer(
+            [Event(event_type, about, now, mono, reason=reason, cause=cause, data=data, synced=synced, urgent=True)]
+        )
+
+    def ride(self, name: str, cursor: Cursor, acks: int) -> None:
+        """A consumer's cursor moved on by `acks` events; it is written before long."""
+        if not self._cursors:
+            self._cursors_since_ns = self._clock.mono_ns()
+        self._cursors[name] = cursor
+        self._acks += acks
+        if self._acks >= CURSOR_ALONE_ACKS:
+            self._wake.set()
+        else:
+            self._wake_within(CURSOR_AFTER_S)
+
+    def bury(self, letter: DeadLetter) -> None:
+        """An event was refused for good: its dead letter and the `event.refused` that names it are one transaction."""
+        self._letters.append(letter)
+        event = letter.event
+        if event.type == "event.refused":  # a sink that refuses these would otherwise never run out of them
+            self._wake.set()
+            return
+        refused = {"sequence": sequence(event.offset), "type": event.type, "subject": event.subject}
+        about = f"sink/{letter.consumer}"
+        self.note("event.refused", {"refused": refused}, about=about, reason=letter.reason, cause=event.id)
+
+    # -- life ---------------------------------------------------------------------------------------------------------
+
+    async def stop(self) -> None:
+        """Let `run` commit everything that is pending and end. What a refusing disk does not take is said."""
+        self._stopping = True
+        self._wake.set()
+        await self._ended.wait()
+
+    async def flush(self) -> None:
+        """Return when everything offered so far is accepted, or the disk is in trouble."""
+        while self.pending and not self.trouble:
+            self._turned.clear()
+            self._wake.set()
+            await self._turned.wait()
+
+    async def run(self) -> None:
+        """Commit whenever it is time, until `stop`."""
+        try:
+            retry_s = RETRY_FIRST_S
+            while not self._stopping or self._unwritten:
+                await self._wake.wait()
+                self._wake.clear()
+                retry_s = await self._turn(retry_s)
+                self._turned.set()
+                if self._stopping:
+                    if self.trouble:
+                        break
+                    self._wake.set()
+        finally:
+            self._end()
+
+    @property
+    def _unwritten(self) -> bool:
+        return bool(self.pending or self._cursors or self._letters)
+
+    async def _turn(self, retry_s: float) -> float:
+        """One commit; after a refusal a pause. Returns how long the next pause would be."""
+        try:
+            await self._commit()
+        except LogError as error:
+            self._degraded(str(error))
+            await self._pause(retry_s)
+            self._wake.set()
+            return min(2 * retry_s, RETRY_MAX_S)
+        return RETRY_FIRST_S
+
+    def _end(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        if self.pending:
+            logger.error("%d events could not be stored before the stop: %s", self.pending, self.trouble)
+        self._ended.set()
+
+    async def _pause(self, seconds: float) -> None:
+        loop = asyncio.get_running_loop()
+        until = loop.time() + seconds
+        while not self._stopping and (left := until - loop.time()) > 0:
+            self._wake.clear()
+            self._wake_within(left)
+            await self._wake.wait()
+
+    async def _commit(self) -> None:
+        """Commit the kept batch or a new one, with what rides along; then tell who watches."""
+        if not self._batch:
+            self._batch = self._take()
+        riders = self._riders()
+        if not self._batch and not riders:
+            return
+        stamped = await self._log.append(self._batch, riders)
+        self._batch = []
+        self._rode(riders)
+        self._recovered()
+        if stamped:
+            for committed in self._watchers:
+                committed(stamped)
+        if self._pending:
+            self._plan()
+        await self._trim()
+
+    def _take(self) -> list[Event]:
+        batch = [self._gap()] if self._dropped else []
+        while self._pending and len(batch) < MAX_BATCH_EVENTS:
+            batch.append(self._pending.popleft())
+        self._urgent = self._urgent and bool(self._pending)
+        return batch
+
+    def _gap(self) -> Event:
+        named = dict(self._dropped.most_common(GAP_SUBJECTS_MAX))
+        lost = self._dropped.total()
+        self._dropped = Counter()
+        data = {"count": lost, "subjects": named, "rest": lost - sum(named.values())}
+        return Event("log.gap", "gateway", self._clock.wall_ns(), self._clock.mono_ns(), reason="overload", data=data)
+
+    def _plan(self) -> None:
+        """What is pending goes at once, or waits for company."""
+        if self._urgent or len(self._pending) >= MAX_BATCH_EVENTS:
+            self._wake.set()
+        else:
+            self._wake_within(self._commit_within_s)
+
+    # -- riders -------------------------------------------------------------------------------------------------------
+
+    def _riders(self) -> Riders:
+        letters = tuple(self._letters)
+        age_ns = self._clock.mono_ns() - self._cursors_since_ns
+        due = self._stopping or self._acks >= CURSOR_AFTER_ACKS or age_ns >= CURSOR_AFTER_S * NS_PER_S
+        return Riders(dict(self._cursors) if due else {}, letters)
+
+    def _rode(self, riders: Riders) -> None:
+        del self._letters[: len(riders.dead_letters)]
+        if riders.cursors:
+            self._cursors = {n: at for n, at in self._cursors.items() if at != riders.cursors.get(n)}
+            self._acks = 0
+            self._cursors_since_ns = self._clock.mono_ns()
+        if self._cursors:
+            self._wake_within(CURSOR_AFTER_S)
+
+    # -- trouble and upkeep -------------------------------------------------------------------------------------------
+
+    def _degraded(self, reason: str) -> None:
+        if self.trouble is None:
+            logger.error("the disk refuses events, they are kept in memory and tried again: %s", reason)
+            self.trouble = reason
+            self.note("store.degraded", {}, reason=reason)
+        self.trouble = reason
+
+    def _recovered(self) -> None:
+        if self.trouble is not None:
+            logger.warning("the disk takes events again")
+            self.trouble = None
+            self.note("store.recovered", {})
+
+    async def _trim(self) -> None:
+        if self._clock.mono_ns() >= self._trim_at_ns:
+            self._trim_at_ns = self._clock.mono_ns() + round(TRIM_EVERY_S * NS_PER_S)
+            await self._log.trim(self._protected())
+
+    def _wake_within(self, seconds: float) -> None:
+        """Wake no later than that. An earlier timer stays."""
+        loop = asyncio.get_running_loop()
+        at = loop.time() + seconds
+        if at < self._timer_at:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer, self._timer_at = loop.call_at(at, self._timer_fired), at
+
+    def _timer_fired(self) -> None:
+        self._timer, self._timer_at = None, float("inf")
+        self._wake.set()

@@ -1,0 +1,1 @@
+"""Surroundings that are not there: signals that play the physical world, and seams that carry them to drivers."""

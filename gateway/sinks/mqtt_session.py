@@ -1,0 +1,227 @@
+"""One connection to a broker, as the forwarder sees it: events one by one, the retained picture beside them.
+
+Two flows share the broker's Receive Maximum. Events have the window; retained topics a few places of their own, so that
+a storm of values never delays an event for long, nor the other way round.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections import deque
+from collections.abc import Callable
+from typing import Final
+
+from gateway.errors import LinkError
+from gateway.event import CloudEventEncoder, Event
+from gateway.sink import Identity, Outgoing, Report, Session
+from gateway.sinks.mqtt_codes import FAILURE, SESSION_TAKEN_OVER, TAKEN_OVER_RETRY_S, verdict_of
+from gateway.sinks.mqtt_properties import Limits
+from gateway.sinks.mqtt_topics import (
+    AVAILABILITY,
+    AVAILABILITY_TYPES,
+    STATE_TYPES,
+    Retained,
+    Topics,
+    farewell,
+    snapshot,
+)
+from gateway.sinks.mqtt_wire import Message, Wire
+
+logger = logging.getLogger("gateway.sinks.mqtt")
+
+JSON: Final = "application/json"
+RETAINED_IN_FLIGHT_MAX: Final = 10
+SNAPSHOT_WAIT_S: Final = 1.0
+"""How long events wait for the picture of a new connection to be handed over, where it exceeds the Receive Maximum."""
+
+
+def places(window: int, limits: Limits) -> tuple[int, int]:
+    """(events, retained messages) that may be in flight. A broker that allows one message lets them take turns."""
+    retained = min(RETAINED_IN_FLIGHT_MAX, max(1, limits.in_flight_max // 5))
+    return min(window, max(1, limits.in_flight_max - retained)), retained
+
+
+class MqttSession(Session):
+    """`report` hears of events, `complain(topic, why)` of retained messages that the broker refuses."""
+
+    def __init__(
+        self, topics: Topics, identity: Identity, report: Report, complain: Callable[[str, str], None]
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._topics = topics
+        self._identity = identity
+        self._report = report
+        self._complain = complain
+        self._encode = CloudEventEncoder(identity.gateway_id).encode
+        self._content_type = CloudEventEncoder.content_type
+        self._wire: Wire | None = None
+        self._limits = Limits()
+        self._events: dict[int, int] = {}  # message number -> offset
+        self._waiting: deque[tuple[int, Message]] = deque()  # events that found the Receive Maximum reached
+        self._too_large: set[int] = set()  # offsets whose refusal is about to be reported
+        self._pictures: dict[int, str] = {}  # message number -> retained topic
+        self._retained = Retained()
+        self._retained_max = 0
+        self._unwatch: Callable[[], None] = lambda: None
+        self._change: asyncio.Event = asyncio.Event()
+        self._connected = False
+        self._failure: LinkError | None = None
+
+    async def open(self, wire: Wire, window: int) -> None:
+        """Birth, availability and state first; then the session is ready for events.
+
+        Raises:
+            LinkError: the broker refused us or went away; everything is released then.
+        """
+        self._wire = wire
+        try:
+            self._limits = await wire.open()
+            self.window_max, few = places(window, self._limits)
+            await self._tell_everything()
+            self._retained_max = few
+        except BaseException:
+            self.abort()
+            raise
+        self._connected = True
+
+    async def _tell_everything(self) -> None:
+        """The whole picture, in order. What the Receive Maximum holds back for long goes out beside the events."""
+        if self._failure is not None:
+            raise self._failure
+        self._retained_max = self._limits.in_flight_max
+        self._unwatch = self._identity.present.watch(self._changed)
+        for topic, content in snapshot(self._topics, self._identity.present, self._identity.run):
+            self._retained.want(topic, content)
+        self._pump()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(SNAPSHOT_WAIT_S):
+                await self._until(lambda: not self._retained.ready)
+        if self._failure is not None:
+            raise self._failure
+
+    def send(self, outgoing: Outgoing) -> None:
+        wire = self._wire
+        if wire is None:
+            return
+        event = outgoing.event
+        payload = self._encode(event, outgoing.previous)
+        message = Message(self._topics.event(event.subject), payload, self._content_type)
+        if wire.packet_bytes(message) > self._limits.packet_bytes_max:
+            self._too_large.add(event.offset)
+            self._loop.call_soon(self._refuse, event.offset, wire.packet_bytes(message))
+        elif self._full or self._waiting:
+            self._waiting.append((event.offset, message))
+        else:
+            self._events[wire.publish(message)] = event.offset
+
+    def flush(self) -> None:
+        if self._wire is not None:
+            self._wire.flush()
+
+    @property
+    def _full(self) -> bool:
+        return len(self._events) + len(self._pictures) >= self._limits.in_flight_max
+
+    def _refuse(self, offset: int, size_bytes: int) -> None:
+        if self._wire is not None:
+            self._too_large.discard(offset)
+            limit = self._limits.packet_bytes_max
+            self._report.settled(offset, "refused", f"{size_bytes} bytes; the broker takes packets of {limit}")
+            self.told()
+
+    # What the wire tells
+
+    def answered(self, number: int, code: int, text: str) -> None:
+        if self._wire is None:
+            return
+        offset = self._events.pop(number, None)
+        if offset is not None:
+            self._pump()  # a place that an event leaves goes to a retained message first, and the other way round
+            self._report.settled(offset, verdict_of(code), text)
+        elif (topic := self._pictures.pop(number, None)) is not None:
+            self._retained.settle(topic, accepted=code < FAILURE)
+            if code >= FAILURE:
+                self._complain(topic, text)
+            self._send_waiting()
+
+    def told(self) -> None:
+        self._pump()
+        self._send_waiting()
+        self.flush()
+        self._change.set()
+
+    def ended(self, reason: str, code: int) -> None:
+        """Two that use one client id throw each other out for ever, unless one waits long."""
+        retry_after_s = TAKEN_OVER_RETRY_S if code == SESSION_TAKEN_OVER else None
+        self.abort()
+        if self._connected:
+            self._report.lost(reason, retry_after_s)
+        else:
+            self._failure = LinkError(reason, retry_after_s=retry_after_s)
+
+    def _send_waiting(self) -> None:
+        while self._waiting and not self._full and self._wire is not None:
+            offset, message = self._waiting.popleft()
+            self._events[self._wire.publish(message)] = offset
+
+    # The retained picture
+
+    def _changed(self, event: Event) -> None:
+        if self._wire is None:
+            return
+        if event.type in STATE_TYPES:
+            self._retained.want(self._topics.state(event.subject), event)
+        elif event.type in AVAILABILITY_TYPES:
+            self._retained.want(self._topics.availability(event.subject), AVAILABILITY[AVAILABILITY_TYPES[event.type]])
+        self._pump()
+
+    def _pump(self) -> None:
+        """Hand retained messages to the wire while they have places."""
+        wire = self._wire
+        while wire is not None and self._retained.ready and len(self._pictures) < self._retained_max and not self._full:
+            wanted = self._retained.take()
+            if wanted is None:
+                return
+            topic, payload = wanted
+            message = Message(topic, payload, JSON, self._limits.retains)
+            if wire.packet_bytes(message) > self._limits.packet_bytes_max:
+                self._retained.settle(topic, accepted=False)
+                self._complain(topic, f"the broker takes packets of {self._limits.packet_bytes_max} bytes")
+            else:
+                self._pictures[wire.publish(message)] = topic
+
+    # The end
+
+    async def close(self, timeout_s: float) -> None:
+        wire = self._wire
+        if wire is None:
+            return
+        self._unwatch()
+        self._retained.only(self._topics.status, farewell(self._identity.run))
+        self._pump()
+        self.flush()
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._until(self._settled)
+            wire.goodbye()
+        except TimeoutError:
+            logger.debug("no goodbye: the broker is silent, and will publish our last will, which says the same")
+        finally:
+            self.abort()
+
+    def _settled(self) -> bool:
+        return not (self._events or self._waiting or self._too_large or self._pictures or self._retained.ready)
+
+    async def _until(self, done: Callable[[], bool]) -> None:
+        while self._wire is not None and not done():
+            self._change.clear()
+            await self._change.wait()
+
+    def abort(self) -> None:
+        wire, self._wire = self._wire, None
+        if wire is not None:
+            self._unwatch()
+            wire.abort()
+            self._change.set()

@@ -1,0 +1,47 @@
+"""The reference page says what the code does."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+import gateway.config
+from gateway.config.model import BufferConfig, ChannelConfig, DeviceEntry, GatewayConfig, KeepConfig, SinkEntry
+from gateway.config.scalars import resolve
+from gateway.config.schema import describe
+from gateway.config.yaml import DEPTH_MAX, INCLUDES_MAX, NODES_MAX
+from gateway.event import RESERVED_IDS
+
+PAGE = (Path(gateway.config.__file__).parent / "README.md").read_text("utf-8")
+TABLES = [
+    {row[0]: row[1:] for row in re.findall(r"^\| `(\w+)` \| (.*?) \| (.*?) \|$", table, re.MULTILINE)}
+    for table in re.findall(r"\| key \| default \| meaning \|\n\|---\|---\|---\|\n((?:\|.*\n)+)", PAGE)
+]
+MODELS = (GatewayConfig, DeviceEntry, ChannelConfig, SinkEntry, BufferConfig, KeepConfig)
+
+
+@pytest.mark.parametrize(("model", "table"), list(zip(MODELS, TABLES, strict=True)), ids=[m.__name__ for m in MODELS])
+def test_each_table_has_the_models_keys_defaults_and_meanings(model, table):
+    schema = describe(model)
+    machine_gives = {(GatewayConfig, "id"), (BufferConfig, "path")}
+    assert table.keys() == schema["properties"].keys()
+    for key, described in schema["properties"].items():
+        required = key in schema.get("required", []) and (model, key) not in machine_gives
+        default = "required" if required else f"`{described['default']}`" if "default" in described else ""
+        assert table[key] == (default, described["description"])
+
+
+def test_what_the_page_says_of_bare_words_is_so():
+    assert [resolve(word) for word in ("on", "yes", "off", "no", "1:30", "1_000", "0b11")] == [
+        "on", "yes", "off", "no", "1:30", "1_000", "0b11",
+    ]  # fmt: skip
+    assert [resolve(word) for word in ("12e3", "0x1F", "0o17")] == [12000.0, 31, 15]
+    assert "| 12000.0, 31, 15 |" in PAGE
+
+
+def test_the_bounds_on_the_page_are_those_of_the_code():
+    assert (INCLUDES_MAX, NODES_MAX, DEPTH_MAX) == (100, 100_000, 64)
+    assert "at most 100 files, 100 000 values once aliases are expanded,\nand 64 levels" in PAGE
+    assert {"gateway", "rule", "sink"} == RESERVED_IDS

@@ -1,0 +1,72 @@
+"""The systemd unit: least privilege is a figure, so it can be a test."""
+
+import configparser
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+SYSTEMD = Path(__file__).parents[2] / "systemd"
+UNIT = SYSTEMD / "gateway.service"
+EXPOSURE_MAX = 1.5
+
+needs_systemd = pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed")
+
+
+def analyze(*arguments) -> str:
+    command = ["systemd-analyze", "--no-pager", *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30)
+    return done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module")
+def service():
+    """The [Service] section; of a key that is given twice, the last."""
+    unit = configparser.ConfigParser(strict=False, interpolation=None, delimiters=("=",))
+    unit.optionxform = str
+    unit.read(UNIT)
+    return unit["Service"]
+
+
+@needs_systemd
+def test_the_exposure_is_low():
+    said = analyze("security", "--offline=true", UNIT)
+    overall = re.search(r"Overall exposure level for gateway\.service: ([\d.]+)", said)
+
+    assert overall, said
+    assert float(overall[1]) <= EXPOSURE_MAX
+
+
+@needs_systemd
+def test_systemd_understands_every_line():
+    problems = [
+        line
+        for line in analyze("verify", UNIT).splitlines()
+        if "gateway.service" in line and "is not executable" not in line  # the program is not installed in /opt here
+    ]
+
+    assert problems == []
+
+
+def test_every_group_that_the_unit_wants_is_made(service):
+    lines = [line.split() for line in (SYSTEMD / "gateway.sysusers.conf").read_text().splitlines()]
+    made = {words[1] for words in lines if words and words[0] in {"u", "g"}}
+    everywhere = {"dialout"}  # Debian's base-passwd
+
+    assert {*service["SupplementaryGroups"].split(), service["User"], service["Group"]} <= made | everywhere
+
+
+def test_lgpio_can_make_its_fifo_in_the_working_directory(service):
+    assert service["WorkingDirectory"] == f"%t/{service['RuntimeDirectory']}"
+
+
+def test_a_stop_waits_longer_than_the_sinks_are_given(service):
+    assert float(service["TimeoutStopSec"]) > 4 + 2
+
+
+def test_a_wrong_configuration_is_not_started_again(service):
+    from gateway.errors import ConfigError
+
+    assert service["RestartPreventExitStatus"] == str(ConfigError.exit_code)

@@ -1,0 +1,84 @@
+"""What the gateway costs: bytes that reach the card, memory, and the CPU until the first event is delivered.
+
+The kernel's own counts of the process: `write_bytes` is what was sent towards the disk, in whole pages of the page
+cache; `wchar` is what write calls carried. Both are printed, the larger one is judged.
+"""
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from tests.brokers import Mosquitto, free_port, make_certificates
+from tests.service import Service, configuration, measure, subscribed, wait_until
+
+MEASURED_S = 60.0
+RSS_KIB_MAX = 55 * 1024
+CPU_S_MAX = 0.7
+
+
+@pytest.mark.rig
+@pytest.mark.mosquitto
+@pytest.mark.parametrize(("events_per_s", "bytes_max"), [(20, 700), (1, 6000)])
+def test_few_bytes_reach_the_card_for_an_event(tmp_path, mosquitto: Mosquitto, capsys, events_per_s, bytes_max):
+    name = f"bytes-{events_per_s}"
+    service = Service(configuration(tmp_path, name, f"mqtt://127.0.0.1:{mosquitto.port}", events_per_s), tmp_path)
+    with subscribed(mosquitto.port, name) as subscriber:
+        service.start()
+        wait_until(lambda: subscriber.arrivals, 10, "events flow")
+        before, events = measure(service.process.pid), service.status()["log"]["events"]
+        threading.Event().wait(MEASURED_S)
+        after, events = measure(service.process.pid), service.status()["log"]["events"] - events
+        service.stop()
+    sent = (after.written_bytes - before.written_bytes) / events
+    called = (after.write_calls_bytes - before.write_calls_bytes) / events
+    with capsys.disabled():
+        print(
+            f"\n  {events_per_s}/s for {MEASURED_S:g} s: {events} events, {sent:.0f} bytes to the disk per event "
+            f"(write calls: {called:.0f}), bar {bytes_max}; {1000 * (after.cpu_s - before.cpu_s) / events:.2f} ms CPU"
+        )
+    assert events >= 0.9 * events_per_s * MEASURED_S
+    assert max(sent, called) <= bytes_max
+
+
+@pytest.mark.rig
+@pytest.mark.mosquitto
+def test_memory_and_the_way_to_the_first_event_are_short(tmp_path, capsys):
+    ca, certificate, key = make_certificates(tmp_path)
+    plain = free_port()
+    with Mosquitto(f"certfile {certificate}", f"keyfile {key}", f"listener {plain} 127.0.0.1") as broker:
+        service = Service(twenty_devices(tmp_path, broker.port, ca), tmp_path, "--simulate", "--live-sinks")
+        with subscribed(plain, service.id) as subscriber:
+            service.start()
+            wait_until(lambda: subscriber.arrivals, 10, "the first event is delivered")
+            first_cpu_s = measure(service.process.pid).cpu_s
+            threading.Event().wait(MEASURED_S)
+            used, delivered = measure(service.process.pid), len(subscriber.arrivals)
+            service.stop()
+    with capsys.disabled():
+        print(
+            f"\n  TLS sink, 20 devices, {MEASURED_S:g} s after start: {used.rss_kib / 1024:.1f} MB RSS (bar 55), "
+            f"{first_cpu_s:.2f} s CPU to the first delivered event (bar {CPU_S_MAX}), {delivered} delivered"
+        )
+    assert delivered > 0
+    assert used.rss_kib <= RSS_KIB_MAX
+    assert first_cpu_s <= CPU_S_MAX
+
+
+KINDS = (
+    "{{id: pi{n}, driver: system, simulate: false}}",
+    "{{id: cpu{n}, driver: thermal, simulate: {{temperature: {{sine: {{min: 40, max: 60, period: 60s}}}}}}}}",
+    "{{id: b{n}, driver: button, pin: {pin}, simulate: {{pressed: {{presses: {{every: 3s, hold: 200ms}}}}}}}}",
+    "{{id: s{n}, driver: signal, signals: {{t: {{quantity: temperature, sine: {{min: 0, max: 9, period: 60s}}}}}}}}",
+)
+
+
+def twenty_devices(folder: Path, port: int, ca: Path) -> Path:
+    """5 of each kind. Buttons and thermal zones are simulated at the lowest seam, the system is the machine's own."""
+    rows = "".join(f"  - {kind.format(n=n, pin=n + 2)}\n" for n in range(5) for kind in KINDS)
+    sink = f"{{id: home, sink: mqtt, url: 'mqtts://localhost:{port}', ca: {ca}}}"
+    file = folder / "twenty.yaml"
+    file.write_text(
+        f"gateway: {{id: twenty}}\ndevices:\n{rows}sinks:\n  - {sink}\nbuffer: {{path: twenty.db}}\n", encoding="utf-8"
+    )
+    return file
