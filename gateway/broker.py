@@ -45,8 +45,9 @@ _MOSQUITTO_CONF = """\
 listener {port} {host}
 allow_anonymous true
 persistence false
-# 0 = unlimited: with the default of 1000 a slow subscriber loses what it was promised.
-max_queued_messages 0
+# With the default of 1000 a slow subscriber loses what it was promised. 0, "unlimited", is worse: mosquitto 2.0.11 then
+# cuts the link of a publisher that it refused something.
+max_queued_messages 1000000
 max_inflight_messages 0
 log_dest stdout
 log_type error

@@ -64,7 +64,9 @@ class Present(Protocol):
         """The birth document: version, configuration hash, devices, clock, labels."""
 
     def watch(self, changed: Callable[[Event], None]) -> Callable[[], None]:
-        """Call `changed` with each new value and availability event; returns what ends the watch."""
+        """Call `changed` with each new value and availability event, also with the values that an outage takes away;
+        returns what ends the watch.
+        """
 
 
 @dataclass(frozen=True, slots=True)

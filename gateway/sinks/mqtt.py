@@ -45,7 +45,7 @@ class MqttSink(Sink):
         return cautions(options)
 
     async def connect(self, report: Report) -> Session:
-        # paho, ssl and sockets cost 60 ms and 6 MB: only those who connect pay.
+        # paho, TLS and what they bring: only those who connect pay for the import.
         from gateway.sinks.mqtt_dial import Dialler  # noqa: PLC0415
         from gateway.sinks.mqtt_session import JSON, MqttSession  # noqa: PLC0415
         from gateway.sinks.mqtt_wire import Message, Wire  # noqa: PLC0415

@@ -138,13 +138,12 @@ class MqttSession(Session):
             return
         offset = self._events.pop(number, None)
         if offset is not None:
-            self._pump()  # a place that an event leaves goes to a retained message first, and the other way round
             self._report.settled(offset, verdict_of(code), text)
         elif (topic := self._pictures.pop(number, None)) is not None:
             self._retained.settle(topic, accepted=code < FAILURE)
             if code >= FAILURE:
                 self._complain(topic, text)
-            self._send_waiting()
+            self._send_waiting()  # the place of a retained message goes to an event first; `told` does it the other way
 
     def told(self) -> None:
         self._pump()

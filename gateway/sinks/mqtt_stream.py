@@ -35,13 +35,13 @@ class Stream:
     def fetch(self) -> list[Ack]:
         """Reads what has arrived. Acknowledgements are returned, the rest is there for paho.
 
+        One `recv` is enough: what is left in the kernel wakes us again, and TLS keeps nothing back of a record, which
+        is at most 16 KiB.
+
         Raises:
             NotMqtt: what arrived is no MQTT.
         """
-        arrived = self._read()
-        while isinstance(self._socket, ssl.SSLSocket) and self._socket.pending():  # decrypted: `select` will not tell
-            arrived += self._read()
-        acks, others = self._incoming.feed(arrived)
+        acks, others = self._incoming.feed(self._read())
         self._for_paho += others
         return acks
 

@@ -128,6 +128,32 @@ async def test_with_one_place_events_and_state_take_turns() -> None:
         assert broker.unanswered_max == 1
 
 
+async def test_values_that_change_all_the_time_do_not_keep_an_event_from_the_one_place() -> None:
+    picture = present()
+    picture.apply([event("air/temperature", 0)])
+
+    def answer(published: Published) -> int:
+        if "/state/" in published.topic:  # before the broker has answered, there is a newer value
+            picture.apply([event("air/temperature", len(broker.published), offset=len(broker.published))])
+        return 0
+
+    async with talking(Script(properties=receive_maximum(1), answer=answer), picture) as (broker, session, heard):
+        await broker.until(lambda: len(broker.topics("/state/")) >= 5)
+        for offset in range(1, 6):
+            send(session, outgoing(offset))
+            await heard.until_count(offset)
+        assert broker.unanswered_max == 1
+
+
+async def test_a_session_that_ended_watches_no_more() -> None:
+    picture = present()
+    async with talking(Script(), picture) as (broker, _, heard):
+        assert len(picture._watchers) == 1
+        broker.drop()
+        await heard.until(lambda: bool(heard.losses))
+        assert not picture._watchers
+
+
 async def test_what_is_larger_than_the_broker_takes_is_refused_and_never_sent() -> None:
     async with ScriptedBroker(Script(properties=maximum_packet_size(1000))) as broker:
         async with connected(mqtt(broker.port, "g")) as (session, heard):
@@ -312,6 +338,7 @@ async def test_a_snapshot_beyond_the_receive_maximum_does_not_stop_events_for_ev
     async with talking(Script(properties=receive_maximum(30), answer=answer), picture) as (broker, session, _):
         assert len(broker.topics("/state/")) == 30
         send(session, outgoing(1))
+        assert not session._events, "there is no place for it yet"
         for published in [one for one in broker.published if "/state/" in one.topic]:
             broker.puback(published.number, 0)
         await broker.until(lambda: bool(broker.topics("/event/")))
@@ -371,6 +398,7 @@ async def test_message_numbers_come_round_without_meeting() -> None:
         send(session, *(outgoing(offset) for offset in range(402, 502)))
         await heard.until_count(500)
         assert 1 not in heard.verdicts
-        numbers = {one.number for one in broker.published}
+        numbers = [one.number for one in broker.published]
+        assert numbers.count(numbers[1]) == 1, "the number of the unanswered event was given to another"
         assert min(numbers) >= 256
         assert max(numbers) == 65_535
