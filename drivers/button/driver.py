@@ -9,22 +9,16 @@ it is pressed waits for that whole time, and fails where it is longer than 10 s.
 
 from __future__ import annotations
 
-import os
-import sys
-import tempfile
 import threading
-from collections.abc import Callable
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from drivers._gpio import PULL_UP, PinFactory, Pull, check_pull, gpio_errors, pi_pin_factory
 from gateway.driver import Channel, Emit, PushDriver, World
 from gateway.errors import DeviceError
 from gateway.event import Reading
 from gateway.options import Duration, Options, Pin
-
-Pull = Literal["up", "down", "none"]
 
 
 class ButtonOptions(Options):
@@ -45,8 +39,7 @@ class ButtonOptions(Options):
 
     @model_validator(mode="after")
     def _pull_fits_the_pin(self) -> ButtonOptions:
-        if self.pin in {2, 3} and self.pull != "up":
-            raise ValueError(f"GPIO {self.pin} has a pull-up resistor on the board: use pull: up, or another pin")
+        check_pull(self.pin, self.pull)
         return self
 
     @model_validator(mode="after")
@@ -69,8 +62,7 @@ class Button(PushDriver):
     summary = "a push button or switch on a GPIO pin"
     Options = ButtonOptions
 
-    def __init__(self, options: ButtonOptions, pin_factory: Callable[[], Any]) -> None:
-        """`pin_factory` gives gpiozero's Factory when the pin is opened."""
+    def __init__(self, options: ButtonOptions, pin_factory: PinFactory) -> None:
         self._options = options
         self._pin_factory = pin_factory
         self._lock = threading.Lock()  # the pin, the hold timer and `close` speak from three threads
@@ -108,7 +100,7 @@ class Button(PushDriver):
         try:
             self._pin = DigitalInputDevice(
                 options.pin,
-                pull_up={"up": True, "down": False, "none": None}[options.pull],
+                pull_up=PULL_UP[options.pull],
                 active_state=options.active_high if options.pull == "none" else None,
                 bounce_time=options.bounce_s or None,
                 pin_factory=factory,
@@ -163,60 +155,3 @@ class Button(PushDriver):
         if hold is not None:
             hold.cancel()
         return hold is not None
-
-
-_OPENING = threading.Lock()
-"""What the next function touches belongs to the whole process: the working directory, and gpiozero's factory."""
-
-
-def pi_pin_factory() -> Any:
-    """The pin factory of gpiozero for this machine: lgpio, or what the environment's GPIOZERO_PIN_FACTORY names.
-
-    There is one for all pins, where gpiozero keeps it, and it stays: all of gpiozero's local factories share their
-    pins, so that one which is closed takes the others' pins along. Nothing else is tried where it fails: a factory that
-    cannot debounce, or sees other pins, would be worse than none.
-
-    Raises:
-        DeviceError: no GPIO here; says what to do.
-    """
-    from gpiozero import Device  # noqa: PLC0415 - only where a pin is used
-
-    with _OPENING:
-        if Device.pin_factory is None:
-            try:
-                Device.pin_factory = _make_factory()
-            except ImportError as error:
-                raise DeviceError(
-                    f"no GPIO: {error}. On a Raspberry Pi: pip install lgpio; elsewhere: gateway run --simulate"
-                ) from error
-            except gpio_errors() as error:
-                raise DeviceError(
-                    f"no GPIO: {error}. On a Raspberry Pi: is there a /dev/gpiochip0, and this user in its group gpio? "
-                    "Elsewhere: gateway run --simulate"
-                ) from error
-        return Device.pin_factory
-
-
-def _make_factory() -> Any:
-    if "GPIOZERO_PIN_FACTORY" in os.environ:
-        from gpiozero import Device  # noqa: PLC0415 - only where a pin is used
-
-        Device.ensure_pin_factory()
-        return Device.pin_factory
-    # lgpio makes a FIFO in $LG_WD when it is imported, or in the working directory, which a service may not write to.
-    # With LG_WD it changes the working directory of the whole process as well, and leaves it there (lgpio 0.2.2).
-    os.environ.setdefault("LG_WD", os.environ.get("RUNTIME_DIRECTORY", tempfile.gettempdir()).split(":")[0])
-    before = Path.cwd()
-    try:
-        from gpiozero.pins.lgpio import LGPIOFactory  # noqa: PLC0415 - only where a pin is used
-    finally:
-        os.chdir(before)
-    return LGPIOFactory()
-
-
-def gpio_errors() -> tuple[type[Exception], ...]:
-    """What gpiozero and lgpio raise when a pin or the chip cannot be had."""
-    from gpiozero import GPIOZeroError  # noqa: PLC0415 - only where a pin is used
-
-    lgpio = sys.modules.get("lgpio")
-    return (GPIOZeroError, OSError, lgpio.error) if lgpio else (GPIOZeroError, OSError)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from gateway.driver import Driver, Signal, World
@@ -54,3 +54,11 @@ class Ear:
         """Whether exactly this is said, from the beginning, within the deadline."""
         with self._heard:
             return self._heard.wait_for(lambda: tuple(self.said[: len(said)]) == said, DEADLINE_S)
+
+
+def elsewhere(call: Callable[[], None]) -> None:
+    """Call on the thread on which lgpio would."""
+    thread = threading.Thread(target=call, name="lgpio")
+    thread.start()
+    thread.join(DEADLINE_S)
+    assert not thread.is_alive()
