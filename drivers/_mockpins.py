@@ -33,14 +33,17 @@ class SwitchPin(MockPin):  # type: ignore[misc]  # gpiozero ships no types
 
     def __init__(self, factory: Any, info: Any) -> None:
         self._active_high = False
-        self._pressed = False
+        self._pressed = self._drives_both = False
         super().__init__(factory, info)
         self._line = self._state
         self._moved_s = 0.0
 
-    def wire(self, *, active_high: bool, pressed: bool) -> None:
-        """Say what the closed switch connects the pin to, and how it is now."""
-        self._active_high, self._pressed = active_high, pressed
+    def wire(self, *, active_high: bool, pressed: bool, drives_both: bool = False) -> None:
+        """Say what the closed switch connects the pin to, and how it is now.
+
+        With `drives_both` it is no switch but an output, which is stronger than any resistor at both levels.
+        """
+        self._active_high, self._pressed, self._drives_both = active_high, pressed, drives_both
 
     def touch(self, *, pressed: bool, now_s: float) -> None:
         """The contact closes or opens, and bounces."""
@@ -58,8 +61,8 @@ class SwitchPin(MockPin):  # type: ignore[misc]  # gpiozero ships no types
 
     def _level(self) -> bool:
         """The switch is stronger than the pull resistor; an own resistor pulls away from what the switch does."""
-        if self._pressed:
-            return self._active_high
+        if self._pressed or self._drives_both:
+            return self._active_high == self._pressed
         return {"up": True, "down": False}.get(self._pull, not self._active_high)
 
     def _set_pull(self, value: str) -> None:
@@ -82,9 +85,11 @@ class SwitchPin(MockPin):  # type: ignore[misc]  # gpiozero ships no types
 class FollowedSwitch:
     """A switch on a pin of its own board, and a thread that closes and opens it as a channel's signal says."""
 
-    def __init__(self, world: World, channel: str, pin: int, *, active_high: bool, name: str) -> None:
+    def __init__(
+        self, world: World, channel: str, pin: int, *, active_high: bool, name: str, drives_both: bool = False
+    ) -> None:
         self._world, self._signal = world, world.signals[channel]
-        self._pin, self._active_high = pin, active_high
+        self._pin, self._active_high, self._drives_both = pin, active_high, drives_both
         self._pins = MockFactory(BOARD, SwitchPin)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._follow, name=name, daemon=True)
@@ -101,7 +106,8 @@ class FollowedSwitch:
             OSError: the signal is unplugged; a GPIO chip that is not there says the same.
         """
         self._pressed = bool(self._signal(self._world.now_s()))
-        self._pins.pin(self._pin).wire(active_high=self._active_high, pressed=self._pressed)
+        switch = self._pins.pin(self._pin)
+        switch.wire(active_high=self._active_high, pressed=self._pressed, drives_both=self._drives_both)
 
     def start(self) -> None:
         self._thread.start()
