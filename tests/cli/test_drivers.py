@@ -160,7 +160,7 @@ def test_json_has_the_list_and_the_page() -> None:
 def test_an_unknown_driver_is_answered_with_the_nearest() -> None:
     done = subprocess.run([sys.executable, "-m", "gateway", "drivers", "buton"], capture_output=True, text=True)
     assert done.returncode == 2
-    assert done.stderr.startswith("unknown driver 'buton' (did you mean 'button'?); installed are: button, ")
+    assert done.stderr.startswith("unknown driver 'buton' (did you mean 'button'?); installed are: adc, button, ")
 
 
 @pytest.mark.parametrize(
