@@ -230,8 +230,9 @@ class Device:
     def _events(self, readings: Sequence[Reading], dropped: int, now: Instant) -> list[Event]:
         self._readings += len(readings)
         self._last_ns = now.wall_ns if readings else self._last_ns
-        self._gap.add(dropped)
-        events = [*self._gaps(now), *self._normalizer(readings, now)]
+        normalized = self._normalizer(readings, now)
+        self._gap.add(dropped + self._normalizer.take_dropped())
+        events = [*self._gaps(now), *normalized]
         if self._normalizer.rejected and not self._said_rejected:
             self._said_rejected = True
             _log.warning(
@@ -303,11 +304,10 @@ class _Questions:
         """Tell everybody. Events come from a normalizer that remembers nothing: no deadband hides them."""
         if not self._asking:
             return
-        normalize = Normalizer(self._config, simulated=self._simulated)
+        normalize = Normalizer(self._config, simulated=self._simulated, at_once=True)
         answer: Answer = []
         for reading in readings:
             events = normalize([reading], now)
-            normalize.forget()
             answer.append((reading, events[0] if events else None))
         for asked in self._asking:
             if not asked.done():

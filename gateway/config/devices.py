@@ -6,19 +6,18 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from gateway.config.channel import heartbeat_of
 from gateway.config.findings import Findings, keys_of, split, without_wrong
 from gateway.config.model import ChannelConfig, DeviceConfig, DeviceEntry
 from gateway.config.nodes import BrokenNode, MapNode, Node, Path, Place, ScalarNode, at, found, plain, scalars
 from gateway.config.sentences import unknown_key
+from gateway.config.suits import contradictions, unsuitable
 from gateway.driver import Channel, Driver, Signal
 from gateway.errors import PluginError
 from gateway.event import RESERVED_IDS, Value
 from gateway.options import Options, did_you_mean
 from gateway.plugins import Plugins
 from gateway.simulate.signals import parse_signal
-
-HEARTBEAT_S = 300.0
-"""Heartbeat of a channel that has a deadband and names none: silence is told from death at least this often."""
 
 _LEADING_PATH = re.compile(r"[\w.]+")
 
@@ -66,7 +65,7 @@ class Devices:
         options = self._findings.check(driver.Options, own, path, also_known=keys_of(DeviceEntry))
         self._check_every(driver, common, path)
         declared = self._declared(driver, options, node, path) if options else _likely_channels(driver, own)
-        channels = self._channels(entry, declared, common, path)
+        channels = self._channels(entry, declared, common, path, driver.every_s)
         simulate = self._signals(declared, common, path)
         if options is None:
             return None
@@ -132,21 +131,30 @@ class Devices:
                 )
 
     def _channels(
-        self, entry: DeviceEntry | None, declared: tuple[Channel, ...], common: MapNode, path: Path
+        self,
+        entry: DeviceEntry | None,
+        declared: tuple[Channel, ...],
+        common: MapNode,
+        path: Path,
+        default_every_s: float | None,
     ) -> Mapping[str, ChannelConfig]:
         named = self._known(common, "channels", declared, path)
-        for channel in declared:
-            self._check_deadband(channel, named.get(channel.name), path)
         written = entry.channels if entry else {}
+        every_s = (entry and entry.every_s) or default_every_s
+        for channel in declared:
+            node = named.get(channel.name)
+            if isinstance(node, MapNode):
+                self._check_suits(channel, node, written.get(channel.name), every_s, (*path, "channels", channel.name))
         return {channel.name: _with_heartbeat(written.get(channel.name, ChannelConfig())) for channel in declared}
 
-    def _check_deadband(self, channel: Channel, node: Node | None, path: Path) -> None:
-        if channel.kind != "reading" and isinstance(node, MapNode) and "deadband" in node.keys:
-            self._findings.problem(
-                node.keys["deadband"],
-                (*path, "channels", channel.name, "deadband"),
-                f"channel {channel.name!r} is no measured quantity ({channel.kind}): remove `deadband`",
-            )
+    def _check_suits(
+        self, channel: Channel, node: MapNode, config: ChannelConfig | None, every_s: float | None, path: Path
+    ) -> None:
+        wrong = list(unsuitable(channel, node.keys))
+        if config is not None and not wrong:
+            wrong = list(contradictions(channel, config, every_s))
+        for key, sentence in wrong:
+            self._findings.problem(node.keys.get(key, node.place), (*path, key), sentence)
 
     def _signals(self, declared: tuple[Channel, ...], common: MapNode, path: Path) -> Mapping[str, Signal] | None:
         """A signal for every channel; None for a device that stays real."""
@@ -228,9 +236,7 @@ def _claim_of(hardware: str, node: MapNode, path: Path) -> _Claim:
 
 
 def _with_heartbeat(channel: ChannelConfig) -> ChannelConfig:
-    if channel.deadband is None or channel.heartbeat_s is not None:
-        return channel
-    return channel.model_copy(update={"heartbeat_s": HEARTBEAT_S})
+    return channel.model_copy(update={"heartbeat_s": heartbeat_of(channel)})
 
 
 def _driver_bug(driver: type[Driver], method: str, error: Exception) -> str:

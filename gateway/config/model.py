@@ -9,9 +9,22 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, StringConstraints
 
+from gateway.config.channel import ChannelConfig
 from gateway.driver import Channel, Driver, Signal
 from gateway.options import Duration, Identifier, Options, Size
 from gateway.sink import Sink
+
+__all__ = [
+    "BufferConfig",
+    "ChannelConfig",
+    "Config",
+    "DeviceConfig",
+    "DeviceEntry",
+    "GatewayConfig",
+    "KeepConfig",
+    "SinkConfig",
+    "SinkEntry",
+]
 
 Label = Annotated[str, StringConstraints(min_length=1, max_length=255)]
 
@@ -27,20 +40,6 @@ class GatewayConfig(Options):
 
     id: Identifier = Field(description="name of this gateway in topics and events; default: the host name")
     labels: dict[Identifier, Label] = Field({}, max_length=32, description="free words that go into the birth document")
-
-
-class ChannelConfig(Options):
-    """One entry of a device's `channels:`."""
-
-    deadband: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = Field(
-        None, description="record only changes of at least this much, in the channel's unit"
-    )
-    heartbeat_s: Annotated[Duration, Field(gt=0)] | None = Field(
-        None, alias="heartbeat", description="record at least this often although nothing changed; 5m with a deadband"
-    )
-    urgent: bool | None = Field(
-        None, description="commit at once instead of with the next batch; default: yes for states and inputs"
-    )
 
 
 class KeepConfig(Options):

@@ -199,10 +199,12 @@ def size_text(bytes_: int) -> str:
 def schema_at(schema: Schema, whole: Schema, steps: Sequence[str | int]) -> Schema:
     """The part of a JSON Schema that describes what stands at `steps`; empty where it says nothing."""
     schema = _resolved(schema, whole)
+    if "anyOf" in schema:
+        schema = {**schema, "anyOf": [_resolved(branch, whole) for branch in schema["anyOf"]]}
     if not steps:
         return schema
     for branch in schema.get("anyOf", [schema]):
-        below = _below(_resolved(branch, whole), steps[0])
+        below = _below(branch, steps[0])
         if below:
             return schema_at(below, whole, steps[1:])
     return {}

@@ -418,6 +418,32 @@ async def test_a_level_is_recorded_anew_when_its_heartbeat_is_over(kit):
     assert rig.acquirer.states()[0].readings == 1
 
 
+async def test_a_change_that_came_too_soon_is_recorded_when_its_time_has_come(kit):
+    door = kit.driver_of(push=lambda emit: [emit([Reading("open", level)]) for level in (True, False, True, False)])
+    async with kit.running(kit.device("door", door, open=ChannelConfig(min_interval_s="100ms"))) as rig:
+        await kit.until(lambda: len(rig.of("door", "state")) == 2)
+    assert [event.value for event in rig.of("door", "state")] == [True, False]
+
+
+async def test_occurrences_beyond_their_rate_are_counted_in_a_gap(kit):
+    keys = kit.driver_of(push=lambda emit: emit([Reading("click", number) for number in range(7)]))
+    limit = ChannelConfig(rate_limit={"events": 2, "per": "1h"})
+    async with kit.running(kit.device("keys", keys, click=limit)) as rig:
+        await kit.until(lambda: any(event.type == "log.gap" for event in rig.events))
+    assert [event.value for event in rig.of("keys", "input")] == [0, 1]
+    (gap,) = [event for event in rig.events if event.type == "log.gap"]
+    assert gap.data == {"device": "keys", "count": 5}
+
+
+async def test_who_asks_is_answered_at_once_though_the_record_is_an_average(kit):
+    air = kit.device("air", kit.driver_of(warm), temperature=ChannelConfig(average_s="1h", spike={"jump": 1}))
+    async with kit.running(air) as rig:
+        await kit.until(lambda: rig.acquirer.states()[0].readings)
+        ((_, event),) = await rig.acquirer.read_once("air", 5.0)
+    assert (event.value, event.quality) == (WARM[0].value, "good")
+    assert rig.of("air", "reading") == []
+
+
 # Simulation
 
 

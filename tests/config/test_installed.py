@@ -111,9 +111,9 @@ def test_the_shipped_configuration_is_right_and_calm():
     assert config.warnings == ()
 
 
-def test_the_example_on_the_page_is_right(tmp_path, schema):
+@pytest.mark.parametrize("example", re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL))
+def test_an_example_on_the_page_is_right(example, tmp_path, schema):
     (tmp_path / "mqtt-password").write_text("x")
-    (example,) = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
     host = Host({"CREDENTIALS_DIRECTORY": str(tmp_path)}, "pi", "ab")
     assert parse_config(example, "gateway.yaml", INSTALLED, host=host).warnings == ()
     assert _matches(yaml.load(example, _Tags), schema)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from gateway.config import load_config
+from gateway.config.channel import Deadband
 from gateway.config.host import Host
 from gateway.errors import ConfigError
 from tests.config.parts import HOST, WHOLE, Chip, Key, Post, parse, plugins
@@ -40,7 +41,7 @@ def test_every_declared_channel_has_an_entry():
 
 def test_a_deadband_implies_a_heartbeat():
     channels = parse(WHOLE).devices[0].channels
-    assert (channels["temperature"].deadband, channels["temperature"].heartbeat_s) == (0.2, 300.0)
+    assert (channels["temperature"].deadband, channels["temperature"].heartbeat_s) == (Deadband(0.2), 300.0)
     assert (channels["humidity"].deadband, channels["humidity"].heartbeat_s) == (None, 3600.0)
     assert parse("devices: [{id: a, driver: chip}]").devices[0].channels["humidity"].heartbeat_s is None
 

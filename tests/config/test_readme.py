@@ -8,18 +8,32 @@ from pathlib import Path
 import pytest
 
 import gateway.config
-from gateway.config.model import BufferConfig, ChannelConfig, DeviceEntry, GatewayConfig, KeepConfig, SinkEntry
+from gateway.config.channel import CalibrationConfig, ChannelConfig, FilterConfig, RateConfig, SpikeConfig
+from gateway.config.model import BufferConfig, DeviceEntry, GatewayConfig, KeepConfig, SinkEntry
 from gateway.config.scalars import resolve
 from gateway.config.schema import describe
 from gateway.config.yaml import DEPTH_MAX, INCLUDES_MAX, NODES_MAX
 from gateway.event import RESERVED_IDS
+from gateway.expression import CHARACTERS_MAX, FUNCTIONS
+from gateway.units import QUANTITIES
 
 PAGE = (Path(gateway.config.__file__).parent / "README.md").read_text("utf-8")
 TABLES = [
     {row[0]: row[1:] for row in re.findall(r"^\| `(\w+)` \| (.*?) \| (.*?) \|$", table, re.MULTILINE)}
     for table in re.findall(r"\| key \| default \| meaning \|\n\|---\|---\|---\|\n((?:\|.*\n)+)", PAGE)
 ]
-MODELS = (GatewayConfig, DeviceEntry, ChannelConfig, SinkEntry, BufferConfig, KeepConfig)
+MODELS = (
+    GatewayConfig,
+    DeviceEntry,
+    ChannelConfig,
+    CalibrationConfig,
+    SpikeConfig,
+    FilterConfig,
+    RateConfig,
+    SinkEntry,
+    BufferConfig,
+    KeepConfig,
+)
 
 
 @pytest.mark.parametrize(("model", "table"), list(zip(MODELS, TABLES, strict=True)), ids=[m.__name__ for m in MODELS])
@@ -45,3 +59,22 @@ def test_the_bounds_on_the_page_are_those_of_the_code():
     assert (INCLUDES_MAX, NODES_MAX, DEPTH_MAX) == (100, 100_000, 64)
     assert "at most 100 files, 100 000 values once aliases are expanded,\nand 64 levels" in PAGE
     assert {"gateway", "rule", "sink"} == RESERVED_IDS
+
+
+def test_the_table_of_quantities_is_that_of_the_code():
+    rows = re.findall(r"^\| (\w+) \| `(.+?)` \| (.*?) \| (.*?) \|$", PAGE, re.MULTILINE)
+    shown = {name: (unit, possible, tuple(re.findall(r"`(.+?)`", others))) for name, unit, possible, others in rows}
+    assert shown == {
+        name: (
+            quantity.unit,
+            f"{quantity.plausible[0]:g} to {quantity.plausible[1]:g}" if quantity.plausible else "",
+            tuple(quantity.other),
+        )
+        for name, quantity in QUANTITIES.items()
+        if quantity.unit is not None
+    }
+
+
+def test_the_page_names_what_an_expression_may_hold():
+    assert f"`{' '.join(FUNCTIONS)}`\n  and at most {CHARACTERS_MAX} characters" in PAGE
+    assert list(describe(ChannelConfig)["properties"]) == list(TABLES[MODELS.index(ChannelConfig)])

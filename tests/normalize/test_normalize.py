@@ -11,46 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.clock import NS_PER_S
-from gateway.config.model import ChannelConfig, DeviceConfig
-from gateway.driver import Channel, PolledDriver
-from gateway.event import Event, Reading
-from gateway.normalize import INTEGER_MAX, REASON_CHARACTERS_MAX, TEXT_CHARACTERS_MAX, Instant, Normalizer
-from gateway.options import Options
-
-WALL_NS = 1_764_000_000 * NS_PER_S
-DECLARED = (
-    Channel("temperature", "temperature", "a number with a plausible range"),
-    Channel("voltage", "voltage", "a number without one"),
-    Channel("open", "contact", "a level", kind="state"),
-    Channel("mode", "text", "a level that is a word", kind="state"),
-    Channel("label", "text", "a word that is measured"),
-    Channel("click", "occurrence", "something that happens", kind="input"),
-)
-
-
-def normalizer(every_s: float | None = None, simulated: bool = False, **channels: ChannelConfig) -> Normalizer:
-    all_channels = {channel.name: channels.get(channel.name, ChannelConfig()) for channel in DECLARED}
-    device = DeviceConfig("air", PolledDriver, Options(), every_s, 5.0, DECLARED, all_channels, None)
-    return Normalizer(device, simulated=simulated)
-
-
-def at(seconds: float) -> Instant:
-    ns = round(seconds * NS_PER_S)
-    return Instant(WALL_NS + ns, 1000 * NS_PER_S + ns)
-
-
-def one(reading: Reading, **channels: ChannelConfig) -> Event:
-    (event,) = normalizer(**channels)([reading], at(0))
-    return event
-
-
-def found(event: Event) -> tuple[object, object, str]:
-    return event.value, event.quality, event.reason
-
-
-def recorded(normalize: Normalizer, channel: str, *said: tuple[float, object]) -> list[object]:
-    """The values that pass of (seconds, value) pairs."""
-    return [event.value for s, value in said for event in normalize([Reading(channel, value)], at(s))]
+from gateway.config.channel import ChannelConfig, SpikeConfig
+from gateway.event import Reading
+from gateway.normalize import INTEGER_MAX, NUMBER_MAX, REASON_CHARACTERS_MAX, TEXT_CHARACTERS_MAX, Instant
+from tests.normalize.kit import DECLARED, WALL_NS, at, found, normalizer, one, recorded
 
 
 def test_a_value_arrives_in_the_canonical_unit_under_its_subject() -> None:
@@ -82,6 +46,9 @@ def test_a_minus_sign_before_nothing_is_dropped() -> None:
         (Reading("temperature", 2000.1), "range"),
         (Reading("temperature", -1.0, "K"), "range"),
         (Reading("temperature", 1.0, "furlong"), "config"),
+        (Reading("temperature", 1.0, 7), "config"),
+        (Reading("temperature", 1.0, ["Cel"]), "config"),
+        (Reading("voltage", NUMBER_MAX * 2), "range"),
         (Reading("open", 1), "sensor"),
         (Reading("open", "open"), "sensor"),
         (Reading("open", True, "Cel"), "config"),
@@ -243,29 +210,51 @@ units = st.sampled_from([None, "Cel", "K", "degF", "V", "mV", "", "furlong"])
 qualities = st.sampled_from(["good", "uncertain", "bad"])
 instants = st.integers(-(10**12), 10**13)
 readings = st.lists(st.builds(Reading, channels, values, units, qualities, st.text(max_size=5), instants), max_size=30)
+seconds = st.sampled_from([None, "1s", "1h"])
 configs = st.builds(
     ChannelConfig,
-    deadband=st.none() | st.floats(0, 10),
-    heartbeat_s=st.none() | st.just("1s") | st.just("1h"),
+    quantity=st.sampled_from([None, None, "temperature", "ratio"]),
+    expression=st.sampled_from([None, None, "value * 2", "log(value)", "1 / value", "value ** 100"]),
+    scale=st.none() | st.floats(-1e308, 1e308),
+    bias=st.none() | st.floats(-100, 100),
+    calibration=st.sampled_from(
+        [None, {"polynomial": [1, 1e200, 1e200]}, {"table": [[-1e308, 1e308], [1e308, -1e308]]}]
+    ),
+    spike=st.none() | st.builds(SpikeConfig, jump=st.floats(0.1, 50), of=st.integers(1, 4), confirm=st.integers(2, 4)),
+    filter=st.sampled_from([None, {"median": 3}, {"mean": 4}, {"quantile": 0.9, "of": 3}]),
+    average_s=seconds,
+    range=st.sampled_from([None, (0, 20)]),
+    deadband=st.sampled_from([None, 0.0, 3.0, "10%", [1.0, "10%"]]),
+    min_interval_s=seconds,
+    rate_limit=st.sampled_from([None, {"events": 2, "per": "1s"}]),
+    heartbeat_s=seconds,
     urgent=st.none() | st.booleans(),
 )
 
 
-@given(said=readings, config=configs, now=st.integers(0, 10**13))
+@given(said=readings, config=configs, now=st.integers(0, 10**13), later=st.integers(0, 10**13))
 def test_any_readings_make_events_that_can_be_written_down(
-    said: list[Reading], config: ChannelConfig, now: int
+    said: list[Reading], config: ChannelConfig, now: int, later: int
 ) -> None:
     normalize = normalizer(every_s=1.0, **{channel.name: config for channel in DECLARED})
     events = normalize(said, Instant(WALL_NS, now))
     subjects = iter([f"air/{reading.channel}" for reading in said])
     assert all(event.subject in subjects for event in events), "order kept, at most one event per reading"
-    for event in events:
+    assert normalize.rejected == sum(reading.channel == "fog" for reading in said)
+    after = Instant(WALL_NS + later, now + later)
+    due_ns = normalize.heartbeat_due_ns()
+    held = normalize.heartbeats(after)
+    assert bool(held) <= (due_ns is not None and due_ns <= after.mono_ns), "nothing is said before it is due"
+    left_ns = normalize.heartbeat_due_ns()
+    assert left_ns is None or left_ns > after.mono_ns, "what is due is said, or the timer would never rest"
+    for event, instant in [*((event, Instant(WALL_NS, now)) for event in events), *((event, after) for event in held)]:
         assert (event.value is None) == (event.quality == "bad")
-        assert event.mono <= now
-        assert event.time <= WALL_NS
+        assert event.mono <= instant.mono_ns
+        assert event.time <= instant.wall_ns
         assert msgspec.json.decode(msgspec.json.encode(event))["value"] == event.value
         msgspec.msgpack.encode(event)
-    assert normalize.rejected == sum(reading.channel == "fog" for reading in said)
+    normalize.forget()
+    assert normalize.heartbeat_due_ns() is None
 
 
 @given(
