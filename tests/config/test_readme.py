@@ -76,5 +76,5 @@ def test_the_table_of_quantities_is_that_of_the_code():
 
 
 def test_the_page_names_what_an_expression_may_hold():
-    assert f"`{' '.join(FUNCTIONS)}`\n  and at most {CHARACTERS_MAX} characters" in PAGE
+    assert f"`{' '.join(FUNCTIONS)}`\nand at most {CHARACTERS_MAX} characters" in PAGE
     assert list(describe(ChannelConfig)["properties"]) == list(TABLES[MODELS.index(ChannelConfig)])
