@@ -20,6 +20,10 @@ SCALES: Final[Mapping[str, float]] = {"voltage": 0.125, "acceleration": 0.000598
 """Kernel's units per count, of an ADS1115 at ±4 V and an MPU-6050."""
 
 
+MILLI: Final = 0.001
+"""What the kernel counts in thousandths, it counts in whole ones."""
+
+
 class SimulatedIio(OverTree, Iio):
     """The real driver over simulated files. A channel that is unplugged has none."""
 
@@ -55,4 +59,6 @@ def _shown(word: str, value: Value, scale: float | None) -> str:
         return str(value)
     if not math.isfinite(number):
         return str(number)
-    return f"{number:.9f}" if scale is None else str(round(number / scale))
+    if scale is not None:
+        return str(round(number / scale))
+    return f"{number:.0f}" if factor == MILLI else f"{number:.9f}"

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from gateway.acquire.bus import Bus
 from gateway.errors import DeviceError
 from gateway.event import Reading
+from gateway.supervise import Phase
 
 WARM = [Reading("temperature", 21.5)]
 
@@ -70,9 +71,10 @@ def test_a_block_is_told_to_all_others_once_and_so_is_its_end() -> None:
     bus, (a, b, c) = bus_of("a", "b", "c")
     bus.enter(a)
     bus.enter(b)
-    bus.block(a)
-    bus.block(a)
     bus.block(b)
+    assert (a.told, c.told) == (["entered"], []), "who is in line blocks nobody"
+    bus.block(a)
+    bus.block(a)
     assert (a.told, b.told, c.told) == (["entered"], ["blocked by a"], ["blocked by a"])
     bus.enter(c)
     bus.leave(a)
@@ -204,6 +206,34 @@ async def test_a_question_in_line_is_answered_when_its_turn_comes(kit):
             await rig.acquirer.read_once("second", 0.05)
         slow.set()
         assert await rig.acquirer.read_once("second", 5.0)
+
+
+async def test_a_question_in_line_ends_when_the_bus_turns_out_to_be_blocked(kit):
+    wire = Wire()
+    wire.hang.set()
+    sick = kit.device("sick", kit.driver_of(wire.hanging), timeout_s=0.3, bus="i2c-1")
+    near = kit.device("near", kit.driver_of(wire.read), bus="i2c-1")
+    async with kit.running(sick, near) as rig:
+        with pytest.raises(DeviceError, match="device near: bus blocked by sick"):
+            await rig.acquirer.read_once("near", 10.0)
+        wire.free.set()
+
+
+async def test_a_device_that_stops_alone_while_in_line_does_not_take_the_turn_of_others(kit):
+    wire, slow = Wire(), threading.Event()
+
+    def read():
+        assert slow.wait(20)
+        return wire.read()
+
+    devices = [kit.device(name, kit.driver_of(read), every_s=3600.0, bus="i2c-1") for name in ("a", "b", "c")]
+    async with kit.running(*devices) as rig:
+        inside = rig.acquirer._devices
+        await kit.until(lambda: inside["c"]._state.phase is Phase.OPENING and inside["b"]._state.phase is Phase.OPENING)
+        inside["b"].stop()
+        slow.set()
+        await kit.until(lambda: rig.of("c", "reading"))
+    assert rig.of("b") == []
 
 
 async def test_a_device_that_stops_in_line_or_in_a_block_does_not_keep_the_others(kit):
