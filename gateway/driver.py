@@ -10,10 +10,11 @@ words on this page, and is written in one of two shapes:
 
 What the gateway guarantees: for one driver object `open`, `read` and `close` are never called at the same time, nor
 after `close`; all run on one thread of the device's own (two devices never share one). `open` is called again, on a
-*new* object, after a failure. What the driver guarantees: an `open` that raises has released what it claimed;
-`close` may be called twice and after a failed `open`; after `close` returns nothing more is emitted. A device that
-fails raises `DeviceError` or `OSError`, which means "try again later"; anything else is a bug in the driver and is
-logged with its traceback.
+*new* object, after a failure. Devices that name the same `bus` take turns: while one is in `open` or `read`, no other
+one is; `close` does not wait for a turn, because a stuck bus must not keep a device from being closed. What the driver
+guarantees: an `open` that raises has released what it claimed; `close` may be called twice and after a failed `open`;
+after `close` returns nothing more is emitted. A device that fails raises `DeviceError` or `OSError`, which means "try
+again later"; anything else is a bug in the driver and is logged with its traceback.
 
 `create` takes the hardware, `simulate` takes a simulated world: the same driver code over hardware that is not there.
 Both import what they need when they are called, so that `gateway check` on a laptop needs no hardware library.
@@ -88,6 +89,16 @@ class Driver(ABC):
         """Hardware that no other device may use at the same time, such as `GPIO 17`. Same words, same hardware."""
         del options
         return ()
+
+    @classmethod
+    def bus(cls, options: Any) -> str | None:
+        """The bus that a device with these options shares with others, such as `i2c-1`. Same word, same bus.
+
+        Its devices are read one after the other. While one of them hangs, the others are not entered, and are
+        unavailable: `bus blocked by ..`. None: the device disturbs nobody.
+        """
+        del options
+        return None
 
     @classmethod
     @abstractmethod

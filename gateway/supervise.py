@@ -16,6 +16,9 @@ changes nothing.
 * An outage begins with the first failure and is announced once. It ends, announced once, with the second good read in a
   row (a device that pushes: with a successful open). At start one good read is enough.
 * Scheduled reads lie on the grid `origin + k * every`. A slow read skips the slots it missed; reads never bunch up.
+* Devices that share a bus take turns: `Task.ENTER` asks for the turn, `Fact.ENTERED` brings it, and only from then on
+  the time limit runs. While a hung task of one device blocks the bus, its neighbours are not entered; each is
+  announced as unavailable once, reads again as soon as the bus is free, and returns as after any other outage.
 * In an outage the back-off sets the pace: a ceiling of 1, 2, 4 .. 60 s with full jitter, so that devices which failed
   together do not return together.
 """
@@ -69,12 +72,16 @@ class Fact(Enum):
     BROKEN = auto()  # the driver has a bug; its object cannot be trusted
     CLOSED = auto()
     ASKED = auto()  # somebody wants a read now
+    ENTERED = auto()  # the shared bus is this device's, until its task returns
+    BLOCKED = auto()  # another device hangs in the shared bus
+    FREED = auto()  # and returned
     STOP = auto()
 
 
 class Task(Enum):
-    """What the device's thread is told to do."""
+    """What the device's thread is told to do, or, for `ENTER`, the bus that it shares."""
 
+    ENTER = auto()  # ask for a turn at the bus
     OPEN = auto()  # a new driver object
     READ = auto()
     CLOSE = auto()
@@ -85,12 +92,13 @@ class Task(Enum):
 class Plan:
     """What does not change: the grid of the schedule, and the time limit of a task.
 
-    `every_ns` is None for a device that pushes.
+    `every_ns` is None for a device that pushes. `shared` is True for a device that shares its bus.
     """
 
     origin_ns: int
     every_ns: int | None
     timeout_ns: int
+    shared: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +107,7 @@ class State:
 
     `due_ns` is when `Fact.DUE` is expected, None for never. `available` is None until the device answered or failed.
     `reason` says why it is not available. `failures` counts since the outage began, `strikes` since the driver object
-    was opened, `good` the good reads in a row since the last failure.
+    was opened, `good` the good reads in a row since the last failure. `blocked` while another device blocks the bus.
     """
 
     phase: Phase
@@ -109,6 +117,7 @@ class State:
     failures: int = 0
     strikes: int = 0
     good: int = 0
+    blocked: bool = False
 
 
 class Step(NamedTuple):
@@ -185,7 +194,7 @@ def spread_ns(index: int, every_ns: int | None) -> int:
 
 
 def _open(plan: Plan, state: State, moment: Moment) -> Step:
-    return Step(replace(state, phase=Phase.OPENING, due_ns=moment.now_ns + plan.timeout_ns, strikes=0), Task.OPEN)
+    return _begin(plan, replace(state, phase=Phase.OPENING, strikes=0), Task.OPEN, moment)
 
 
 def _opened(plan: Plan, state: State, moment: Moment) -> Step:
@@ -195,7 +204,33 @@ def _opened(plan: Plan, state: State, moment: Moment) -> Step:
 
 
 def _read(plan: Plan, state: State, moment: Moment) -> Step:
-    return Step(replace(state, phase=Phase.READING, due_ns=moment.now_ns + plan.timeout_ns), Task.READ)
+    return _begin(plan, replace(state, phase=Phase.READING), Task.READ, moment)
+
+
+def _begin(plan: Plan, state: State, task: Task, moment: Moment) -> Step:
+    """A task of the thread, at once or after a turn at the bus was given: waiting for that has no time limit."""
+    if plan.shared:
+        return Step(replace(state, due_ns=None), Task.ENTER)
+    return Step(replace(state, due_ns=moment.now_ns + plan.timeout_ns), task)
+
+
+def _entered(plan: Plan, state: State, moment: Moment) -> Step:
+    task = Task.OPEN if state.phase is Phase.OPENING else Task.READ
+    return Step(replace(state, due_ns=moment.now_ns + plan.timeout_ns), task)
+
+
+def _blocked(plan: Plan, state: State, moment: Moment) -> Step:
+    """The bus of this device is blocked by another one. That is no failure of its own: the back-off stays as it is."""
+    if plan.every_ns is None and state.phase is Phase.IDLE:
+        return Step(state)  # it is open and speaks by itself
+    out = replace(state, available=False, reason=moment.reason, good=0, blocked=True)
+    return Step(out, None, None if state.available is False else False)
+
+
+def _freed(_plan: Plan, state: State, moment: Moment) -> Step:
+    """A blocked device reads again at once: the schedule may be an hour away."""
+    soon = state.blocked and state.phase is Phase.IDLE
+    return Step(replace(state, blocked=False, due_ns=moment.now_ns if soon else state.due_ns))
 
 
 def _answered(plan: Plan, state: State, moment: Moment) -> Step:
@@ -272,5 +307,9 @@ _TABLE: Final[Mapping[tuple[Phase, Fact], _Rule]] = {
     (Phase.HUNG, Fact.FAILED): _returned,
     (Phase.HUNG, Fact.BROKEN): _returned,
     (Phase.CLOSING, Fact.CLOSED): _closed,
+    (Phase.OPENING, Fact.ENTERED): _entered,
+    (Phase.READING, Fact.ENTERED): _entered,
+    **{(phase, Fact.BLOCKED): _blocked for phase in Phase if phase not in {Phase.HUNG, Phase.STOPPED}},
+    **{(phase, Fact.FREED): _freed for phase in Phase if phase is not Phase.STOPPED},
     **{(phase, Fact.STOP): _stop for phase in Phase if phase is not Phase.STOPPED},
 }

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from random import Random
 from typing import Final
 
+from gateway.acquire.bus import Bus
 from gateway.acquire.device import Answer, Device, DeviceState, Surroundings
 from gateway.acquire.worker import Outcome
 from gateway.clock import Clock
@@ -36,13 +37,20 @@ class Acquirer:
         self._configs, self._clock, self._record = devices, clock, record
         self._simulate, self._random = simulate, random
         self._devices: dict[str, Device] = {}
+        self._buses: dict[str, Bus] = {}
         self._latenesses: deque[int] = deque(maxlen=LATENESSES_KEPT)
 
     async def start(self) -> None:
         """Begin to open all devices. Returns before they answer."""
         inbox = _Inbox(asyncio.get_running_loop(), self._drain)
         around = Surroundings(
-            self._clock, self._random, self._clock.mono_ns(), inbox.post, self._record_some, self._latenesses.append
+            self._clock,
+            self._random,
+            self._clock.mono_ns(),
+            inbox.post,
+            self._record_some,
+            self._latenesses.append,
+            self._bus,
         )
         for index, config in enumerate(self._configs):
             self._devices[config.id] = Device(config, index, around, simulate=self._simulate)
@@ -81,6 +89,9 @@ class Acquirer:
             return await asyncio.wait_for(device.question(), timeout_s)
         except TimeoutError:
             raise DeviceError(f"device {device_id} said nothing within {timeout_s:g} s") from None
+
+    def _bus(self, name: str) -> Bus:
+        return self._buses.setdefault(name, Bus())
 
     def _drain(self, posted: Posted) -> None:
         self._record_some([event for device, outcome in posted for event in device.heard(outcome)])

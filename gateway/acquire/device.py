@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Final
 
+from gateway.acquire.bus import Bus
 from gateway.acquire.worker import Outcome, Worker, is_bug, sentence
 from gateway.clock import NS_PER_S, Clock
 from gateway.config.model import DeviceConfig
@@ -16,7 +17,7 @@ from gateway.driver import Channel, Driver, PolledDriver, Signal, World
 from gateway.errors import DeviceError
 from gateway.event import Event, Reading
 from gateway.normalize import Instant, Normalizer
-from gateway.supervise import Fact, Gap, Moment, Phase, Plan, begin, decide, spread_ns
+from gateway.supervise import Fact, Gap, Moment, Phase, Plan, Task, begin, decide, spread_ns
 
 EVERY_NS_MIN: Final = NS_PER_S // 1000
 
@@ -47,7 +48,10 @@ class DeviceState:
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What all devices of a gateway share. `post` may be called on any thread, the rest on the loop's."""
+    """What all devices of a gateway share. `post` may be called on any thread, the rest on the loop's.
+
+    `bus` finds the bus of a name, always the same one.
+    """
 
     clock: Clock
     random: Random
@@ -55,6 +59,7 @@ class Surroundings:
     post: Callable[[Device, Outcome], None]
     record: Callable[[list[Event]], None]
     late: Callable[[int], None]
+    bus: Callable[[str], Bus]
 
     def now(self) -> Instant:
         return Instant(self.clock.wall_ns(), self.clock.mono_ns(), self.clock.synced())
@@ -75,6 +80,7 @@ class Device:
         self._closed: asyncio.Future[None] = self._loop.create_future()
         self._timer: asyncio.TimerHandle | None = None
         self._slot_ns: int | None = None
+        self._bus = around.bus(config.bus) if config.bus is not None else None
         self._gap = Gap()
         self._questions = _Questions(config, simulated=self._simulated)
         self._extra = False  # the read under way is not of the schedule: somebody asked
@@ -85,15 +91,23 @@ class Device:
         self._readings = self._failures = 0
         self._said_bug = self._said_rejected = False
 
+    @property
+    def id(self) -> str:
+        return self._config.id
+
     def start(self) -> None:
         self._worker.start()
         self._arm(self._around.now())
+        if self._bus is not None:
+            self._bus.join(self)
 
     def stop(self) -> asyncio.Future[None]:
         """Close the device; done when it is closed, and at once where it hangs: nobody waits for that."""
         now, hung = self._around.now(), self._state.phase is Phase.HUNG
         self._questions.fail("the gateway stops")
         self._advance(Fact.STOP, now)
+        if self._bus is not None:
+            self._bus.part(self)
         if hung and not self._closed.done():
             self._closed.set_result(None)
         return self._closed
@@ -120,7 +134,8 @@ class Device:
         """Somebody wants to know what the device says now. Fails with a `DeviceError`."""
         asked: asyncio.Future[Answer] = self._loop.create_future()
         phase = self._state.phase
-        if phase in {Phase.STOPPED, Phase.HUNG, Phase.CLOSING} or (phase is Phase.WAITING and self._state.failures):
+        sick = self._state.blocked or (phase is Phase.WAITING and self._state.failures)
+        if sick or phase in {Phase.STOPPED, Phase.HUNG, Phase.CLOSING}:
             why = f"unavailable: {self._state.reason}" if self._state.reason else "stopped"
             asked.set_exception(DeviceError(f"device {self._config.id} is {why}"))
             return asked
@@ -133,8 +148,26 @@ class Device:
             self._around.record(self._advance(Fact.ASKED, now))
         return asked
 
+    def entered(self) -> None:
+        """The bus is this device's."""
+        self._advance(Fact.ENTERED, self._around.now())
+
+    def blocked(self, by: str) -> None:
+        """Another device hangs in the bus."""
+        reason = f"bus blocked by {by}"
+        self._around.record(self._advance(Fact.BLOCKED, self._around.now(), reason))
+        if self._state.blocked:
+            self._extra, self._slot_ns = False, None
+            self._questions.fail(reason)
+
+    def freed(self) -> None:
+        """The bus is blocked no more."""
+        self._advance(Fact.FREED, self._around.now())
+
     def heard(self, outcome: Outcome) -> list[Event]:
         """The events that follow from what the device's thread posted."""
+        if self._bus is not None and outcome.ends_task:
+            self._bus.leave(self)
         phase, fact = self._state.phase, outcome.fact
         if fact is None:
             return self._pushed() if self._state.available else []  # while it opens, its readings wait for that
@@ -179,7 +212,8 @@ class Device:
         now, before = self._around.now(), self._state
         events = self._advance(Fact.DUE, now)
         phase = self._state.phase
-        if phase is Phase.HUNG and before.phase is not Phase.HUNG:
+        hangs = phase is Phase.HUNG and before.phase is not Phase.HUNG
+        if hangs:
             self._gave_up(self._state.reason)
         if phase is Phase.READING and before.phase is Phase.IDLE:
             self._slot_ns = before.due_ns
@@ -187,6 +221,8 @@ class Device:
             events += self._normalizer.heartbeats(now)
         self._around.record([*events, *self._gaps(now)])
         self._arm(now)
+        if hangs and self._bus is not None:
+            self._bus.block(self)
 
     def _gave_up(self, reason: str) -> None:
         self._failures += 1
@@ -199,9 +235,12 @@ class Device:
         """
         moment = Moment(now.mono_ns, reason, self._around.random.random())
         self._state, task, available = decide(self._plan, self._state, fact, moment)
-        if task is not None:
-            self._worker.ask(task)
         self._arm(now)
+        if task is Task.ENTER:
+            assert self._bus is not None, "only a device that shares a bus waits for its turn"
+            self._bus.enter(self)
+        elif task is not None:
+            self._worker.ask(task)
         return [] if available is None else [self._announced(_back(now, since_ns), available=available)]
 
     def _arm(self, now: Instant) -> None:
@@ -327,9 +366,9 @@ def _back(now: Instant, mono_ns: int) -> Instant:
 def _plan(config: DeviceConfig, index: int, begun_ns: int, *, pushes: bool) -> Plan:
     timeout_ns = round(config.timeout_s * NS_PER_S)
     if pushes or config.every_s is None:
-        return Plan(begun_ns, None, timeout_ns)
+        return Plan(begun_ns, None, timeout_ns, config.bus is not None)
     every_ns = max(EVERY_NS_MIN, round(config.every_s * NS_PER_S))
-    return Plan(begun_ns + spread_ns(index, every_ns), every_ns, timeout_ns)
+    return Plan(begun_ns + spread_ns(index, every_ns), every_ns, timeout_ns, config.bus is not None)
 
 
 def _at_rest(channel: Channel) -> Signal:

@@ -39,6 +39,11 @@ class Outcome:
     error: BaseException | None = None
     started_ns: int = 0
 
+    @property
+    def ends_task(self) -> bool:
+        """Whether the thread is free again. What an emission posts says nothing of that."""
+        return self.started_ns != 0
+
 
 class Emission:
     """The `emit` of one driver object: takes readings from any thread, holds a bounded number for the loop.

@@ -82,6 +82,7 @@ class Devices:
             declared=declared,
             channels=channels,
             simulate=simulate if self._simulate else None,
+            bus=self._bus(driver, options, node, path),
         )
 
     def _driver(self, common: MapNode, own: MapNode, path: Path) -> type[Driver] | None:
@@ -112,6 +113,13 @@ class Devices:
         except Exception as error:  # noqa: BLE001 - a driver is other people's code: said once, with its name
             self._findings.problem(node.place, path, _driver_bug(driver, "channels", error))
             return ()
+
+    def _bus(self, driver: type[Driver], options: Options, node: MapNode, path: Path) -> str | None:
+        try:
+            return driver.bus(options)
+        except Exception as error:  # noqa: BLE001 - as for channels
+            self._findings.problem(node.place, path, _driver_bug(driver, "bus", error))
+            return None
 
     def _claim(self, driver: type[Driver], options: Options, node: MapNode, path: Path) -> None:
         try:

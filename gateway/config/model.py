@@ -95,6 +95,7 @@ class DeviceConfig:
 
     `simulate` has a signal for every channel of a device that is simulated; None means real hardware, which is so for
     every device without `--simulate`. `channels` has an entry for every channel, `declared` tells what each one is.
+    `bus` is the word of the bus that it shares with other devices, None for none.
     """
 
     id: str
@@ -105,6 +106,7 @@ class DeviceConfig:
     declared: tuple[Channel, ...]
     channels: Mapping[str, ChannelConfig]
     simulate: Mapping[str, Signal] | None
+    bus: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -86,6 +86,13 @@ class DriverContract:
             assert isinstance(claim, str), f"{claim!r} is not a word"
             assert claim.strip(), "a claim is empty"
 
+    def test_its_bus_is_a_word_that_stays_the_same(self) -> None:
+        bus = cast("object", self.driver.bus(self._options()))
+        assert bus == self.driver.bus(self._options()), "bus differs from call to call"
+        if bus is not None:
+            assert isinstance(bus, str), f"bus is {bus!r}: expected a word, or None"
+            assert bus.strip(), "bus is an empty word: expected None where nothing is shared"
+
     def test_create_opens_nothing(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         with self._nothing_left(tmp_path, monkeypatch), suppress(PluginError):  # an optional package is not installed
             created = self.driver.create(self._options())

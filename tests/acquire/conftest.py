@@ -103,11 +103,12 @@ def device(
     every_s: float | None = 0.02,
     timeout_s: float = 5.0,
     simulate: Mapping[str, Signal] | None = None,
+    bus: str | None = None,
     **channels: ChannelConfig,
 ) -> DeviceConfig:
     rules = {channel.name: channels.get(channel.name, ChannelConfig()) for channel in DECLARED}
     every_s = every_s if issubclass(driver, PolledDriver) else None
-    return DeviceConfig(device_id, driver, Options(), every_s, timeout_s, DECLARED, rules, simulate)
+    return DeviceConfig(device_id, driver, Options(), every_s, timeout_s, DECLARED, rules, simulate, bus)
 
 
 async def until(condition: Callable[[], object], what: str = "", within_s: float = 5.0) -> None:

@@ -33,6 +33,7 @@ from gateway.supervise import (
 S = NS_PER_S
 POLLED = Plan(origin_ns=100 * S, every_ns=10 * S, timeout_ns=5 * S)
 PUSHING = replace(POLLED, every_ns=None)
+SHARED = replace(POLLED, shared=True)
 
 
 @dataclass
@@ -61,9 +62,10 @@ class Story:
 
     def running(self) -> Story:
         """A device that was opened and read once."""
-        self.happens(Fact.DUE, Fact.OPENED)
+        turn = [Fact.ENTERED] if self.plan.shared else []
+        self.happens(Fact.DUE, *turn, Fact.OPENED)
         if self.plan.every_ns is not None:
-            self.happens(Fact.ANSWERED)
+            self.happens(*turn, Fact.ANSWERED)
         return self
 
     def wait_s(self) -> float:
@@ -219,6 +221,83 @@ def test_a_question_between_two_reads_leaves_the_grid_as_it_is() -> None:
     assert story.state.due_ns == 110 * S
 
 
+# Devices that share a bus
+
+
+def test_a_device_that_shares_its_bus_asks_for_a_turn_before_each_open_and_read() -> None:
+    story = Story(SHARED).running()
+    assert story.tasks == [Task.ENTER, Task.OPEN, Task.ENTER, Task.READ]
+    assert story.announced == [True]
+
+
+def test_waiting_for_a_turn_does_not_count_against_the_time_limit() -> None:
+    story = Story(SHARED).running()
+    story.happens(Fact.DUE)
+    assert story.state.due_ns is None
+    story.now_ns += 3600 * S
+    story.happens(Fact.DUE, Fact.ASKED)
+    assert story.state.phase is Phase.READING
+    story.happens(Fact.ENTERED)
+    assert story.wait_s() == 5.0
+    story.happens(Fact.DUE)
+    assert (story.state.phase, story.state.reason) == (Phase.HUNG, "no answer for 5 s")
+
+
+def test_a_device_on_a_blocked_bus_is_told_of_once_and_not_entered() -> None:
+    story = Story(SHARED).running()
+    story.happens(Fact.BLOCKED, reason="bus blocked by a")
+    assert (story.announced, story.state.reason) == ([True, False], "bus blocked by a")
+    story.happens(Fact.DUE)
+    assert story.tasks[-1] is Task.ENTER, "in line, and its thread is asked nothing"
+    story.happens(Fact.BLOCKED, Fact.DUE, Fact.ASKED, reason="bus blocked by c")
+    assert (story.announced, story.tasks[-1]) == ([True, False], Task.ENTER)
+    assert story.state.failures == 0, "that is no failure of its own"
+
+
+def test_a_device_returns_with_two_good_reads_soon_after_its_bus_is_free_again() -> None:
+    story = Story(replace(SHARED, every_ns=3600 * S)).running()
+    story.happens(Fact.BLOCKED)
+    story.now_ns += 60 * S
+    story.happens(Fact.FREED)
+    assert story.wait_s() == 0.0
+    story.happens(Fact.DUE, Fact.ENTERED, Fact.ANSWERED)
+    assert (story.announced, story.wait_s()) == ([True, False], 1.0)
+    story.happens(Fact.DUE, Fact.ENTERED, Fact.ANSWERED)
+    assert story.announced == [True, False, True]
+
+
+def test_a_blocked_bus_leaves_the_back_off_of_a_sick_device_as_it_is() -> None:
+    story = Story(SHARED)
+    story.happens(Fact.DUE, Fact.ENTERED, Fact.FAILED, Fact.CLOSED, Fact.BLOCKED)
+    assert (story.announced, story.wait_s()) == ([False], 1.0)
+    story.happens(Fact.FREED)
+    assert story.wait_s() == 1.0
+
+
+def test_a_pushing_device_that_is_open_does_not_mind_a_blocked_bus() -> None:
+    story = Story(replace(PUSHING, shared=True)).running()
+    story.happens(Fact.BLOCKED, Fact.FREED)
+    assert (story.announced, story.state.available) == ([True], True)
+
+
+def test_a_pushing_device_that_could_not_open_returns_once_it_can() -> None:
+    story = Story(replace(PUSHING, shared=True))
+    story.happens(Fact.DUE, Fact.BLOCKED, Fact.FREED, Fact.ENTERED, Fact.OPENED)
+    assert story.announced == [False, True]
+
+
+@given(jitters=st.lists(st.floats(0.2, 1), min_size=2, max_size=10, unique=True))
+def test_devices_that_failed_together_do_not_return_together(jitters: list[float]) -> None:
+    waits = []
+    for jitter in jitters:
+        story = Story(jitter=jitter)
+        story.happens(Fact.DUE, Fact.FAILED, Fact.CLOSED)
+        waits.append(story.state.due_ns)
+    ranked = sorted(zip(jitters, waits, strict=True))
+    assert [wait for _, wait in ranked] == sorted(waits)
+    assert waits == [100 * S + backoff_ns(1, jitter) for jitter in jitters]
+
+
 def test_after_stop_nothing_happens_any_more() -> None:
     for phase_facts in ((), (Fact.DUE,), (Fact.DUE, Fact.OPENED), (Fact.DUE, Fact.OPENED, Fact.DUE)):
         story = Story()
@@ -229,9 +308,12 @@ def test_after_stop_nothing_happens_any_more() -> None:
         assert (len(story.announced), len(story.tasks)) == (said, asked)
 
 
-@given(facts=st.lists(st.sampled_from([f for f in Fact if f is not Fact.STOP]), max_size=80), pushes=st.booleans())
-def test_whatever_happens_outages_begin_and_end_in_turn(facts: list[Fact], pushes: bool) -> None:
-    story = Story(PUSHING if pushes else POLLED)
+@given(
+    facts=st.lists(st.sampled_from([f for f in Fact if f is not Fact.STOP]), max_size=80),
+    plan=st.sampled_from([POLLED, PUSHING, SHARED]),
+)
+def test_whatever_happens_outages_begin_and_end_in_turn(facts: list[Fact], plan: Plan) -> None:
+    story = Story(plan)
     for fact in facts:
         story.happens(fact)
         assert story.state.available == (story.announced[-1] if story.announced else None)

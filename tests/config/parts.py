@@ -123,6 +123,14 @@ class Buggy(Key):
         raise ZeroDivisionError("division by zero")
 
 
+class BuggyBus(Key):
+    name = "buggybus"
+
+    @classmethod
+    def bus(cls, options: Any) -> str | None:
+        raise KeyError("bus")
+
+
 def _check_url(url: str) -> str:
     if not url.startswith(("post://", "posts://")):
         raise ValueError("expected post://host or posts://host:port")
@@ -162,7 +170,7 @@ class Post(Sink):
 @cache
 def plugins() -> Plugins:
     """Reading what is installed takes longer than most tests."""
-    return Plugins(drivers={"chip": Chip, "key": Key, "buggy": Buggy}, sinks={"post": Post})
+    return Plugins(drivers={"chip": Chip, "key": Key, "buggy": Buggy, "buggybus": BuggyBus}, sinks={"post": Post})
 
 
 def parse(text: str | bytes, file: str | Path = "gateway.yaml", **more: Any) -> Config:

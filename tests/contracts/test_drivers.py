@@ -16,7 +16,8 @@ globals().update({suite.__name__: suite for suite in map(contract_of, PLUGINS.dr
 
 
 def test_our_drivers_are_registered() -> None:
-    assert {"adc", "button", "distance", "motion", "signal", "system", "thermal"} <= set(PLUGINS.driver_names())
+    ours = {"adc", "button", "distance", "hwmon", "iio", "motion", "signal", "system", "thermal", "w1"}
+    assert ours <= set(PLUGINS.driver_names())
 
 
 def test_a_driver_is_registered_by_the_name_that_it_gives_itself() -> None:

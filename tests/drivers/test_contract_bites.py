@@ -171,6 +171,18 @@ class ClaimsWander(Good):
         return (f"bus {next(COUNTER)}",)
 
 
+class BusWanders(Good):
+    @classmethod
+    def bus(cls, options: Any) -> str | None:
+        return f"i2c-{next(COUNTER)}"
+
+
+class BusIsNumber(Good):
+    @classmethod
+    def bus(cls, options: Any) -> str | None:
+        return 1
+
+
 class CreateOpens(Good):
     @classmethod
     def create(cls, options: Any) -> Driver:
@@ -298,6 +310,8 @@ DEFECTS = [
     (NameTwice, "test_its_channels_are_known_without_hardware", "used twice"),
     (RestDoesNotSuit, "test_its_channels_are_known_without_hardware", "must give numbers"),
     (ClaimsWander, "test_its_claims_are_words_that_stay_the_same", "differ"),
+    (BusWanders, "test_its_bus_is_a_word_that_stays_the_same", "differs"),
+    (BusIsNumber, "test_its_bus_is_a_word_that_stays_the_same", "expected a word"),
     (CreateOpens, "test_create_opens_nothing", "claimed"),
     (Undeclared, "test_it_reports_only_what_it_declared", "does not declare"),
     (StrangeUnit, "test_it_reports_only_what_it_declared", "parsec"),
