@@ -241,7 +241,7 @@ async def _prepare(writer: _Writer, path: Path, size_bytes_max: int) -> None:
         for pragma in ("journal_mode = WAL", "synchronous = FULL", f"wal_autocheckpoint = {WAL_PAGES}"):
             await writer.execute_fetchall(f"PRAGMA {pragma}")
         await writer.execute_fetchall(f"PRAGMA max_page_count = {size_bytes_max // PAGE_BYTES}")
-        await writer.execute_fetchall("PRAGMA cache_size = -1024")
+        await writer.execute_fetchall("PRAGMA cache_size = -512")
         if not tables:
             await _create(writer)
     except sqlite3.Error as error:
