@@ -6,6 +6,7 @@ BIN    := $(VENV)/bin
 
 DEMO_ARGS   ?=
 PYTEST_ARGS ?=
+BENCH_ARGS  ?=
 
 # Two sets of packages: what the gateway and its demo need, and that with the tools of test and check on top.
 # Both come from a lock with hashes. The lock cannot serve a 32-bit Python: PyPI has no 32-bit ARM wheels of some of
@@ -20,12 +21,12 @@ HANG_ENDS := -o faulthandler_timeout=180 -o faulthandler_exit_on_timeout=true
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check rigs lock dist clean
+.PHONY: help demo test check rigs bench lock dist clean
 
 help:  ## say what there is
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' Makefile
 	@echo
-	@echo "  DEMO_ARGS='--for 10s' and PYTEST_ARGS='-k tail' are passed on; PYTHON=python3.13 chooses the interpreter."
+	@echo "  DEMO_ARGS='--for 10s' and PYTEST_ARGS='-k tail' BENCH_ARGS=--quick are passed on; PYTHON=python3.13 chooses the interpreter."
 
 demo: $(RUN)  ## run the gateway on simulated hardware and watch its events arrive over MQTT
 	@$(BIN)/gateway demo $(DEMO_ARGS)
@@ -43,6 +44,9 @@ check: $(DEV)  ## lint, types, and the arrows between the layers
 rigs: $(DEV)  ## run the slow tests: faults, power cuts, long runs
 	@$(BIN)/pytest -m rig $(PYTEST_ARGS) || { status=$$?; \
 	  if [ $$status = 5 ]; then echo "There are no rigs in this checkout."; else exit $$status; fi; }
+
+bench: $(DEV)  ## measure throughput, latency, bytes and memory beside a bare MQTT client
+	@$(BIN)/python -m tests.bench $(BENCH_ARGS)
 
 lock:  ## resolve all dependencies anew into requirements.lock and requirements-dev.lock
 	@echo "Resolving for Linux, Python 3.11 and newer ..."

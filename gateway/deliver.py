@@ -56,6 +56,7 @@ class Forwarder:
         self, sink_id: str, sink: Sink, log: EventLog, recorder: Recorder, *, clock: Clock, random: Random
     ) -> None:
         self.sink_id = sink_id
+        self._loop = asyncio.get_running_loop()  # asking for it costs a system call, too much for every event
         self.delivery = Delivery(since_ns=clock.wall_ns())
         self._sink, self._log, self._recorder, self._clock, self._random = sink, log, recorder, clock, random
         self._window = Window(log.cursors.setdefault(sink_id, Cursor(log.first_offset)))
@@ -79,7 +80,7 @@ class Forwarder:
     # -- the session's ear (`gateway.sink.Report`) --------------------------------------------------------------------
 
     def settled(self, offset: int, verdict: Verdict, reason: str = "") -> None:
-        self._progress_at = asyncio.get_running_loop().time()
+        self._progress_at = self._loop.time()
         if verdict == "held":
             self._held(offset, reason)
         elif (outgoing := self._window.settle(offset)) is not None:

@@ -7,7 +7,8 @@
 
 `pass` forwards. `refuse` closes the listener and every connection: nothing listens. `blackhole` accepts and reads, but
 forwards nothing in either direction, and resets those connections when the mode ends: the bytes that the client
-believes delivered are lost. `reset` resets every connection, and each new one. `slow` forwards late and little at a
+believes delivered are lost. `half-open` is that in one direction only: the target hears everything, its answers are
+swallowed. `reset` resets every connection, and each new one. `slow` forwards late and little at a
 time.
 """
 
@@ -20,7 +21,8 @@ import struct
 from collections.abc import Coroutine
 from typing import Any, Literal, Self
 
-Mode = Literal["pass", "refuse", "blackhole", "reset", "slow"]
+Mode = Literal["pass", "refuse", "blackhole", "half-open", "reset", "slow"]
+SWALLOWING = frozenset({"blackhole", "half-open"})
 
 CHUNK_BYTES = 65536
 BACKLOG = 128
@@ -51,13 +53,13 @@ class FaultProxy:
         await self._cut(reset=False)
 
     async def become(self, mode: Mode) -> None:
-        """Change the mode. Connections that lived in a black hole do not survive it."""
+        """Change the mode. Connections whose bytes were swallowed do not survive it."""
         before, self.mode = self.mode, mode
         if mode == "refuse":
             await self._close()
         elif self._server is None:
             await self._listen()
-        if mode in {"refuse", "reset"} or (before == "blackhole" and mode != "blackhole"):
+        if mode in {"refuse", "reset"} or (before in SWALLOWING and mode != before):
             await self._cut(reset=mode != "refuse")
 
     async def _listen(self) -> None:
@@ -84,12 +86,12 @@ class FaultProxy:
         finally:
             self._links.discard(link)
 
-    async def forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Bytes of one direction, until its end."""
+    async def forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, answers: bool) -> None:
+        """Bytes of one direction, until its end. `answers` are those of the target."""
         while data := await reader.read(self._chunk_bytes if self.mode == "slow" else CHUNK_BYTES):
             if self.mode == "slow":
                 await asyncio.sleep(self._delay_s)  # this *is* the fault, not a wait for something
-            if self.mode == "blackhole":
+            if self.mode == "blackhole" or (self.mode == "half-open" and answers):
                 self.held_bytes += len(data)
                 continue
             writer.write(data)
@@ -130,7 +132,9 @@ class _Link:
             behind, to_target = await asyncio.open_connection(*target)
             self._writers.append(to_target)
             forward = self._proxy.forward
-            await self._first_of(forward(self._reader, to_target), forward(behind, self._writers[0]))
+            await self._first_of(
+                forward(self._reader, to_target, answers=False), forward(behind, self._writers[0], answers=True)
+            )
 
     async def _wait_cut(self) -> None:
         await self._cut.wait()

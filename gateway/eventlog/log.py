@@ -21,6 +21,7 @@ go in steps of 1 % of the log. What a sink had not read becomes a `log.gap` even
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import secrets
 from collections import Counter, deque
@@ -373,10 +374,12 @@ class EventLog:
         return Page(events, events[-1].offset + 1 if events else start, gap)
 
     def _from_tail(self, start: int, limit: int) -> list[Event]:
+        """Looks from the newest batch back: who keeps up finds what is new without passing what is old."""
+        wanted = list(itertools.takewhile(lambda batch: batch[-1].offset >= start, reversed(self._tail)))
         events: list[Event] = []
-        for batch in self._tail:
-            if batch[-1].offset >= start and len(events) < limit:
-                events += batch if batch[0].offset >= start else batch[start - batch[0].offset :]
+        while wanted and len(events) < limit:
+            batch = wanted.pop()
+            events += batch if batch[0].offset >= start else batch[start - batch[0].offset :]
         return events
 
     async def _from_store(self, start: int, limit: int) -> list[Event]:

@@ -96,10 +96,28 @@ _BOUNDS = (
 )
 
 
+class _Writer(aiosqlite.Connection):
+    """The connection that writes. A transaction is one visit to its thread, which costs more than the statements do."""
+
+    async def transaction(self, statements: Sequence[Statement]) -> int:
+        """Run all statements and commit; returns the row id of the last insert. After an error: `rollback`."""
+        row: int = await self._execute(_run, self._conn, statements)  # type: ignore[no-untyped-call] # aiosqlite's own
+        return row
+
+
+def _run(connection: sqlite3.Connection, statements: Sequence[Statement]) -> int:
+    row = 0
+    connection.execute("BEGIN IMMEDIATE")
+    for sql, parameters in statements:
+        row = connection.execute(sql, parameters).lastrowid or row
+    connection.execute("COMMIT")
+    return row
+
+
 class Store:
     """An open log file. Made by `open_store`."""
 
-    def __init__(self, writer: aiosqlite.Connection, reader: aiosqlite.Connection) -> None:
+    def __init__(self, writer: _Writer, reader: aiosqlite.Connection) -> None:
         self._writer, self._reader = writer, reader
         self._turn = asyncio.Lock()
         self.broken: str | None = None
@@ -118,17 +136,11 @@ class Store:
         async with self._turn:
             if self.broken:
                 raise StoreUnavailable(self.broken)
-            row = 0
             try:
-                await self._writer.execute("BEGIN IMMEDIATE")
-                for sql, parameters in statements:
-                    cursor = await self._writer.execute(sql, parameters)
-                    row = cursor.lastrowid or row
-                await self._writer.commit()
+                return await self._writer.transaction(statements)
             except sqlite3.Error as error:
                 await self._give_up(error)
                 raise StoreUnavailable(_sentence(error)) from error
-            return row
 
     async def _give_up(self, error: sqlite3.Error) -> None:
         if error.sqlite_errorname not in _ROOM:
@@ -202,7 +214,8 @@ async def open_store(path: Path, *, size_bytes_max: int) -> Store:
         StoreUnavailable: cannot be created or written. LogCorrupt: not a log. LogTooNew: a newer version wrote it.
     """
     try:
-        writer = await aiosqlite.connect(path, isolation_level=None)
+        writer = _Writer(lambda: sqlite3.connect(path, isolation_level=None), iter_chunk_size=64)
+        await writer
     except sqlite3.Error as error:
         raise StoreUnavailable(f"{path}: {_sentence(error)}") from error
     try:
@@ -214,7 +227,7 @@ async def open_store(path: Path, *, size_bytes_max: int) -> Store:
     return Store(writer, reader)
 
 
-async def _prepare(writer: aiosqlite.Connection, path: Path, size_bytes_max: int) -> None:
+async def _prepare(writer: _Writer, path: Path, size_bytes_max: int) -> None:
     try:
         await writer.execute(f"PRAGMA page_size = {PAGE_BYTES}")  # only has a say in a new file
         application_id, version, tables = await _header(writer)
@@ -228,7 +241,7 @@ async def _prepare(writer: aiosqlite.Connection, path: Path, size_bytes_max: int
         for pragma in ("journal_mode = WAL", "synchronous = FULL", f"wal_autocheckpoint = {WAL_PAGES}"):
             await writer.execute_fetchall(f"PRAGMA {pragma}")
         await writer.execute_fetchall(f"PRAGMA max_page_count = {size_bytes_max // PAGE_BYTES}")
-        await writer.execute_fetchall("PRAGMA cache_size = -1024")
+        await writer.execute_fetchall("PRAGMA cache_size = -512")
         if not tables:
             await _create(writer)
     except sqlite3.Error as error:

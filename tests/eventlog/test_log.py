@@ -258,7 +258,7 @@ async def test_a_full_disk_refuses_and_the_same_batch_fits_later(path, clock):
 
 
 class Faulty:
-    """A connection whose commit fails once: before it took effect, or after."""
+    """A connection whose next transaction fails: before it took effect, or after."""
 
     def __init__(self, inner, *, after):
         self._inner, self._after, self._armed = inner, after, True
@@ -266,15 +266,15 @@ class Faulty:
     def __getattr__(self, name):
         return getattr(self._inner, name)
 
-    async def commit(self):
-        if self._armed:
-            self._armed = False
-            if self._after:
-                await self._inner.commit()
-            error = sqlite3.OperationalError("disk I/O error")
-            error.sqlite_errorname = "SQLITE_IOERR_FSYNC"
-            raise error
-        await self._inner.commit()
+    async def transaction(self, statements):
+        if not self._armed:
+            return await self._inner.transaction(statements)
+        self._armed = False
+        if self._after:
+            await self._inner.transaction(statements)
+        error = sqlite3.OperationalError("disk I/O error")
+        error.sqlite_errorname = "SQLITE_IOERR_FSYNC"
+        raise error
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["nothing reached the disk", "everything reached the disk"])

@@ -68,6 +68,21 @@ async def test_a_black_hole_swallows_and_then_resets(echo: int) -> None:
             one.close()
 
 
+async def test_a_half_open_link_hears_us_and_swallows_the_answers(echo: int) -> None:
+    async with FaultProxy("127.0.0.1", echo) as proxy:
+        reader, writer = await say(proxy.port)
+        assert await reader.readexactly(5) == b"hello"
+        await proxy.become("half-open")
+        writer.write(b"heard, and answered in vain")
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.1):
+                await reader.read(1)
+        assert proxy.held_bytes == 27, "what the target answered, so it heard us"
+        await proxy.become("pass")
+        assert await ends(reader) == "reset"
+        writer.close()
+
+
 async def test_refuse_means_that_nothing_listens_until_it_passes_again(echo: int) -> None:
     async with FaultProxy("127.0.0.1", echo) as proxy:
         reader, writer = await say(proxy.port)
