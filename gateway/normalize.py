@@ -111,6 +111,12 @@ class Normalizer:
         for lane in self._lanes.values():
             lane.forget()
 
+    def inherit(self, former: Normalizer) -> None:
+        """Go on where the former normalizer of the same source stood, in the channels whose rules are the same."""
+        for name, lane in self._lanes.items():
+            if name in former._lanes and former._lanes[name].rules == lane.rules:
+                self._lanes[name] = former._lanes[name]
+
     def _event(self, lane: _Lane, judged: Judged, mono_ns: int, now: Instant) -> Event:
         return Event(
             lane.kind,
@@ -140,6 +146,7 @@ class _Lane:
         )
         self._deadband = config.deadband or 0.0
         self._heartbeat_ns = _heartbeat_ns(config, device.every_s)
+        self.rules = (self.subject, channel, config, self._heartbeat_ns)  # all that this lane is made from
         self._passed: Judged | None = None
         self._passed_ns = 0
 

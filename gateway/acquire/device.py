@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 from typing import Final
 
@@ -19,6 +19,8 @@ from gateway.normalize import Instant, Normalizer
 from gateway.supervise import Fact, Gap, Moment, Phase, Plan, begin, decide, spread_ns
 
 EVERY_NS_MIN: Final = NS_PER_S // 1000
+
+REMOVED: Final = "removed from the configuration"
 
 Answer = list[tuple[Reading, Event | None]]
 """Raw readings, each with the event it would become; None where the driver did not declare the channel."""
@@ -99,8 +101,21 @@ class Device:
         return self._closed
 
     def finish(self) -> None:
-        """The last words, after `stop`: what was dropped and not yet said."""
-        self._around.record(self._gaps(self._around.now(), last=True))
+        """The last words, after `stop`: what was pushed until it was closed, and what was dropped and not yet said."""
+        pushed = self._pushed() if self._state.available else []
+        self._around.record([*pushed, *self._gaps(self._around.now(), last=True)])
+
+    def leave(self) -> None:
+        """After `finish`: the configuration has lost this device, and who listens must learn that it is gone."""
+        if self._state.available:
+            self._state = replace(self._state, available=False, reason=REMOVED)
+            self._around.record([self._announced(self._around.now(), available=False)])
+
+    def inherit(self, former: Device) -> None:
+        """Go on with the filters of the device that had this id before, where both look at the same thing."""
+        old, new = former._config, self._config
+        if (old.driver, old.options, old.simulate) == (new.driver, new.options, new.simulate):
+            self._normalizer.inherit(former._normalizer)
 
     def status(self) -> DeviceState:
         state = self._state
