@@ -109,7 +109,8 @@ class Device:
         """After `finish`: the configuration has lost this device, and who listens must learn that it is gone."""
         if self._state.available:
             self._state = replace(self._state, available=False, reason=REMOVED)
-            self._around.record([self._announced(self._around.now(), available=False)])
+            _log.info("device %s is removed", self._config.id)
+            self._around.record([self._event("device.unavailable", self._config.id, self._around.now(), REMOVED)])
 
     def inherit(self, former: Device) -> None:
         """Go on with the filters of the device that had this id before, where both look at the same thing."""

@@ -391,3 +391,89 @@ async def test_what_was_accepted_survives_kill_9(path, clock):
     raw = sqlite3.connect(path)
     assert raw.execute("PRAGMA integrity_check").fetchone() == ("ok",)
     raw.close()
+
+
+# -- cursors that nobody uses -----------------------------------------------------------------------------------------
+
+DAY_S = 86_400
+
+
+async def reopened(log, path, clock, *consumers):
+    await log.close()
+    log = await EventLog.open(path, clock)
+    log.consumers = frozenset(consumers)
+    return log
+
+
+async def test_the_cursor_of_a_consumer_that_is_gone_is_kept_for_seven_days_and_then_dropped(path, clock):
+    log = await EventLog.open(path, clock)
+    await log.append([reading()], Riders({"home": Cursor(2, 1), "far": Cursor(1)}))
+    log.consumers = frozenset({"home"})
+    await log.trim(1)
+    clock.pass_s(4 * DAY_S)
+    log = await reopened(log, path, clock, "home")
+    await log.trim(1)
+    clock.pass_s(3 * DAY_S)
+    await log.trim(1)
+    assert log.cursors == {"home": Cursor(2, 1), "far": Cursor(1)}
+    clock.pass_s(1)
+    await log.trim(1)
+    log = await reopened(log, path, clock, "home")
+    assert log.cursors == {"home": Cursor(2, 1)}
+    await log.close()
+
+
+async def test_a_consumer_that_returned_has_another_seven_days(path, clock):
+    log = await EventLog.open(path, clock)
+    await log.append([reading()], Riders({"far": Cursor(1)}))
+    for consumers, days in (((), 6), (("far",), 6), ((), 6)):
+        log.consumers = frozenset(consumers)
+        await log.trim(1)
+        clock.pass_s(days * DAY_S)
+    await log.trim(1)
+    assert log.cursors == {"far": Cursor(1)}
+    await log.close()
+
+
+async def test_a_clock_that_is_known_to_be_wrong_drops_no_cursor(path, clock):
+    log = await EventLog.open(path, clock)
+    await log.append([reading()], Riders({"far": Cursor(1)}))
+    log.consumers, clock.is_synced = frozenset(), False
+    await log.trim(1)
+    clock.pass_s(30 * DAY_S)
+    await log.trim(1)
+    clock.is_synced = True
+    await log.trim(1)
+    assert "far" in log.cursors, "the seven days begin when the clock is right"
+    clock.pass_s(7 * DAY_S + 1)
+    await log.trim(1)
+    assert log.cursors == {}
+    await log.close()
+
+
+async def test_nobody_has_said_who_reads_so_every_cursor_stays(path, clock):
+    log = await EventLog.open(path, clock)
+    await log.append([reading()], Riders({"far": Cursor(1)}))
+    await log.trim(1)
+    clock.pass_s(30 * DAY_S)
+    await log.trim(1)
+    assert log.cursors == {"far": Cursor(1)}
+    await log.close()
+
+
+async def test_a_smaller_size_is_reached_in_steps_and_what_went_unread_is_named(path, clock):
+    log = await EventLog.open(path, clock, size_bytes_max=8 * MB)
+    for n in range(60):
+        await log.append([Event("input", "a/b", n, n, os.urandom(1000).hex(), quality="good") for _ in range(50)])
+    assert (await log.bounds()).bytes > 3 * MB
+    await log.append([], Riders({"far": Cursor(1)}))
+    await log.keep(size_bytes_max=MB, keep_for_s=30 * DAY_S)
+    steps = 1
+    while await log.trim(log.next_offset):
+        steps += 1
+        assert steps < 100
+    _, used = await log._store.pages()
+    assert used * store.PAGE_BYTES <= MB
+    gap = [event for event in await everything(log) if event.type == "log.gap"]
+    assert sum(event.data["count"] for event in gap) == log.first_offset - 1
+    await log.close()
