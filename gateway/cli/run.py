@@ -58,7 +58,16 @@ async def _serve(config: Config, socket: Path, load: Callable[[], Config], *, si
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    loop.add_signal_handler(signal.SIGHUP, gateway.reloads.soon)
+    had_terminal = _has_terminal()
+
+    def hung_up() -> None:
+        """SIGHUP asks for a reload, unless it says that our terminal was closed: that ends us, as it ends a shell."""
+        if had_terminal and not _has_terminal():
+            stop.set()
+        else:
+            gateway.reloads.soon()
+
+    loop.add_signal_handler(signal.SIGHUP, hung_up)
     async with gateway:
         gc.freeze()  # what start-up made lives for ever: no collection needs to look at it again
         logger.info(
@@ -73,6 +82,17 @@ async def _serve(config: Config, socket: Path, load: Callable[[], Config], *, si
         tell("STOPPING=1")
         logger.info("stopping: committing everything, then giving the sinks a few seconds")
     logger.info("stopped")
+
+
+def _has_terminal() -> bool:
+    """Whether we hang on a terminal that is there; never so where SIGHUP is ignored from the start, as by nohup."""
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        return False
+    try:
+        os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True
 
 
 def _log_to_stderr() -> None:

@@ -208,7 +208,7 @@ class EventLog:
             if self._store.broken:
                 await self._reopen()
                 if (found := await self._found_after_all(events)) is not None:
-                    self.cursors.update(riders.cursors)
+                    self._moved(riders.cursors)
                     return found
             while True:
                 try:
@@ -238,8 +238,14 @@ class EventLog:
         if stamped:
             self._rule_time = rule_time
             self._accepted(stamped)
-        self.cursors.update(riders.cursors)
+        self._moved(riders.cursors)
         return stamped
+
+    def _moved(self, cursors: Mapping[str, Cursor]) -> None:
+        """These cursors are committed. One that is further on already stays: its next commit is on its way."""
+        for name, at in cursors.items():
+            if name not in self.cursors or self.cursors[name].next_offset < at.next_offset:
+                self.cursors[name] = at
 
     def _batch_row(
         self, stamped: list[Event], blob: bytes, recorded: int, mono: int, rule_time: int

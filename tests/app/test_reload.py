@@ -1,8 +1,12 @@
 """A reload as a user sees it: the service is its own process, the broker is real."""
 
+import fcntl
 import json
+import os
 import signal
 import subprocess
+import sys
+import termios
 
 import paho.mqtt.client as mqtt
 import pytest
@@ -74,6 +78,33 @@ def test_sighup_reloads_and_says_in_the_journal_what_is_wrong(service):
     assert len(service.status()["devices"]) == 2
     service.stop()
     assert "Traceback" not in service.stderr.read_text()
+
+
+def test_a_terminal_that_is_closed_ends_the_gateway_in_good_order(service):
+    write(service.file, AIR, port=free_port())
+    ours, theirs = os.openpty()
+
+    def take_terminal():
+        os.setsid()
+        fcntl.ioctl(theirs, termios.TIOCSCTTY, 0)
+
+    with service.stderr.open("wb") as stderr:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "gateway", "run", "--config", str(service.file)],
+            env=service.environ, stdin=theirs, stdout=subprocess.DEVNULL, stderr=stderr,
+            preexec_fn=take_terminal,  # noqa: PLW1509 - no other way to a terminal of its own; no thread runs here
+        )  # fmt: skip
+    os.close(theirs)
+    try:
+        wait_until(lambda: " runs: " in service.stderr.read_text(), 20, "the start")
+        process.send_signal(signal.SIGHUP)  # the terminal is still there
+        wait_until(lambda: "reloaded: " in service.stderr.read_text(), 10, "a reload")
+        os.close(ours)
+        assert process.wait(10) == 0
+    finally:
+        process.kill()
+        process.wait()
+    assert service.stderr.read_text().rstrip().endswith("stopped")
 
 
 @pytest.mark.mosquitto

@@ -393,6 +393,13 @@ async def test_what_was_accepted_survives_kill_9(path, clock):
     raw.close()
 
 
+async def test_a_cursor_that_is_further_on_than_its_commit_stays(log):
+    """A reload hands it on while an older one is still on its way to the disk."""
+    log.cursors["home"] = Cursor(9, 8)
+    await log.append([reading()], Riders({"home": Cursor(5, 4)}))
+    assert log.cursors["home"] == Cursor(9, 8)
+
+
 # -- cursors that nobody uses -----------------------------------------------------------------------------------------
 
 DAY_S = 86_400

@@ -6,10 +6,9 @@ import threading
 
 import pytest
 
-from gateway.clock import SystemClock
 from gateway.errors import ConfigError, ControlError
-from gateway.eventlog import Cursor, EventLog
-from tests.reload.world import World, committed, logged, lost, until
+from gateway.eventlog import Cursor
+from tests.reload.world import World, committed, kept, logged, lost, until
 
 AIR = "id: air, driver: counter, pin: 1, note: air, channels: {count: {urgent: false}}"
 DOOR = "id: door, driver: counter, pin: 17, note: door, channels: {count: {urgent: false}}"
@@ -25,14 +24,6 @@ def world(tmp_path):
 
 def types(events, subject):
     return [event.type for event in events if event.subject == subject]
-
-
-async def kept(world):
-    """Everything in the log, after the gateway has stopped."""
-    log = await EventLog.open(world.folder / "events.db", SystemClock())
-    events = await logged(log)
-    await log.close()
-    return events
 
 
 async def all_available(gateway):
@@ -71,7 +62,7 @@ async def test_nothing_that_a_driver_said_is_lost_on_the_way(world):
             world.write(fast[0], fast[1].replace("17", str(10 + turn)), *(fast[2:] if turn % 2 else ()), HOME)
             await gateway.reloads.ask()
             await all_available(gateway)
-    assert lost(world.bench, await kept(world)) == {}
+    assert lost(world.bench, await kept(world)) == ({}, {})
     assert len(world.bench.emitted) >= 1 + 8 + 4
 
 

@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 from pydantic import Field
 
 from gateway.app import Gateway
+from gateway.clock import SystemClock
 from gateway.config import Config, load_config
 from gateway.driver import Channel, Emit, PolledDriver, PushDriver
 from gateway.errors import DeviceError, LinkError
@@ -235,6 +236,14 @@ async def logged(log: EventLog) -> list[Event]:
     return events
 
 
+async def kept(world: World) -> list[Event]:
+    """Everything in the log, after the gateway has stopped."""
+    log = await EventLog.open(world.folder / "events.db", SystemClock())
+    events = await logged(log)
+    await log.close()
+    return events
+
+
 async def until(condition: Any, what: str = "", within_s: float = 10.0) -> None:
     loop = asyncio.get_running_loop()
     deadline = loop.time() + within_s
@@ -251,15 +260,20 @@ async def committed(gateway: Gateway) -> None:
     await until(lambda: gateway.log.next_offset >= target, "a commit")
 
 
-def lost(bench: Bench, events: list[Event]) -> dict[int, int]:
-    """Driver object -> how many of its numbers are not in the log, in order and once. All must have ended."""
+def lost(bench: Bench, events: list[Event]) -> tuple[dict[int, int], dict[int, int]]:
+    """What drivers emitted, held against the log. All must have ended.
+
+    Driver object -> how many of its numbers are not in the log, each once and in order; and apart from these the
+    objects of which nothing is there: they ended before anybody had heard that they were open.
+    """
     recorded: dict[int, list[int]] = {}
     for event in events:
         if event.subject.endswith("/count") and event.value is not None:
             serial, n = map(int, str(event.value).split("-"))
             recorded.setdefault(serial, []).append(n)
-    missing = {}
-    for serial, count in bench.emitted.items():
-        if recorded.get(serial, []) != list(range(1, count + 1)):
-            missing[serial] = count - len(recorded.get(serial, []))
-    return missing
+    missing = {
+        serial: count - len(recorded[serial])
+        for serial, count in bench.emitted.items()
+        if recorded.get(serial, []) != list(range(1, count + 1)) and serial in recorded
+    }
+    return missing, {serial: count for serial, count in bench.emitted.items() if serial not in recorded}
