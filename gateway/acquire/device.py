@@ -85,7 +85,7 @@ class Device:
         self._since_ns = around.clock.wall_ns()
         self._last_ns: int | None = None
         self._readings = self._failures = 0
-        self._said_bug = self._said_rejected = False
+        self._said_bug = self._said_rejected = self._finished = False
 
     def start(self) -> None:
         self._worker.start()
@@ -101,9 +101,9 @@ class Device:
         return self._closed
 
     def finish(self) -> None:
-        """The last words, after `stop`: what was pushed until it was closed, and what was dropped and not yet said."""
-        pushed = self._pushed() if self._state.available else []
-        self._around.record([*pushed, *self._gaps(self._around.now(), last=True)])
+        """The last words, after `stop`: what was dropped and not yet said. Whatever it pushes later is not heard."""
+        self._finished = True
+        self._around.record(self._gaps(self._around.now(), last=True))
 
     def leave(self) -> None:
         """After `finish`: the configuration has lost this device, and who listens must learn that it is gone."""
@@ -153,7 +153,8 @@ class Device:
         """The events that follow from what the device's thread posted."""
         phase, fact = self._state.phase, outcome.fact
         if fact is None:
-            return self._pushed() if self._state.available else []  # while it opens, its readings wait for that
+            heard = self._state.available and not self._finished  # while it opens, its readings wait for that
+            return self._pushed() if heard else []
         if phase is Phase.STOPPED:
             self._ended(fact)
             return []

@@ -405,33 +405,42 @@ async def test_a_cursor_that_is_further_on_than_its_commit_stays(log):
 DAY_S = 86_400
 
 
-async def reopened(log, path, clock, *consumers):
-    await log.close()
-    log = await EventLog.open(path, clock)
-    log.consumers = frozenset(consumers)
-    return log
+@pytest.fixture
+async def opened(path, clock):
+    """Opens the log, again and again, for the consumers that are given."""
+    logs = []
+
+    async def open_for(*consumers, **more):
+        for log in logs:
+            await log.close()
+        logs.append(await EventLog.open(path, clock, **more))
+        logs[-1].consumers = frozenset(consumers) or None
+        return logs[-1]
+
+    yield open_for
+    for log in logs:
+        await log.close()
 
 
-async def test_the_cursor_of_a_consumer_that_is_gone_is_kept_for_seven_days_and_then_dropped(path, clock):
-    log = await EventLog.open(path, clock)
+async def test_the_cursor_of_a_consumer_that_is_gone_is_kept_for_seven_days_and_then_dropped(opened, clock):
+    log = await opened()
     await log.append([reading()], Riders({"home": Cursor(2, 1), "far": Cursor(1)}))
     log.consumers = frozenset({"home"})
     await log.trim(1)
     clock.pass_s(4 * DAY_S)
-    log = await reopened(log, path, clock, "home")
+    log = await opened("home")
     await log.trim(1)
     clock.pass_s(3 * DAY_S)
     await log.trim(1)
     assert log.cursors == {"home": Cursor(2, 1), "far": Cursor(1)}
     clock.pass_s(1)
     await log.trim(1)
-    log = await reopened(log, path, clock, "home")
+    log = await opened("home")
     assert log.cursors == {"home": Cursor(2, 1)}
-    await log.close()
 
 
-async def test_a_consumer_that_returned_has_another_seven_days(path, clock):
-    log = await EventLog.open(path, clock)
+async def test_a_consumer_that_returned_has_another_seven_days(opened, clock):
+    log = await opened()
     await log.append([reading()], Riders({"far": Cursor(1)}))
     for consumers, days in (((), 6), (("far",), 6), ((), 6)):
         log.consumers = frozenset(consumers)
@@ -439,11 +448,10 @@ async def test_a_consumer_that_returned_has_another_seven_days(path, clock):
         clock.pass_s(days * DAY_S)
     await log.trim(1)
     assert log.cursors == {"far": Cursor(1)}
-    await log.close()
 
 
-async def test_a_clock_that_is_known_to_be_wrong_drops_no_cursor(path, clock):
-    log = await EventLog.open(path, clock)
+async def test_a_clock_that_is_known_to_be_wrong_drops_no_cursor(opened, clock):
+    log = await opened()
     await log.append([reading()], Riders({"far": Cursor(1)}))
     log.consumers, clock.is_synced = frozenset(), False
     await log.trim(1)
@@ -455,21 +463,19 @@ async def test_a_clock_that_is_known_to_be_wrong_drops_no_cursor(path, clock):
     clock.pass_s(7 * DAY_S + 1)
     await log.trim(1)
     assert log.cursors == {}
-    await log.close()
 
 
-async def test_nobody_has_said_who_reads_so_every_cursor_stays(path, clock):
-    log = await EventLog.open(path, clock)
+async def test_nobody_has_said_who_reads_so_every_cursor_stays(opened, clock):
+    log = await opened()
     await log.append([reading()], Riders({"far": Cursor(1)}))
     await log.trim(1)
     clock.pass_s(30 * DAY_S)
     await log.trim(1)
     assert log.cursors == {"far": Cursor(1)}
-    await log.close()
 
 
-async def test_a_smaller_size_is_reached_in_steps_and_what_went_unread_is_named(path, clock):
-    log = await EventLog.open(path, clock, size_bytes_max=8 * MB)
+async def test_a_smaller_size_is_reached_in_steps_and_what_went_unread_is_named(opened):
+    log = await opened(size_bytes_max=8 * MB)
     for n in range(60):
         await log.append([Event("input", "a/b", n, n, os.urandom(1000).hex(), quality="good") for _ in range(50)])
     assert (await log.bounds()).bytes > 3 * MB
@@ -483,4 +489,3 @@ async def test_a_smaller_size_is_reached_in_steps_and_what_went_unread_is_named(
     assert used * store.PAGE_BYTES <= MB
     gap = [event for event in await everything(log) if event.type == "log.gap"]
     assert sum(event.data["count"] for event in gap) == log.first_offset - 1
-    await log.close()
