@@ -1,7 +1,8 @@
-"""What a running gateway answers on its control socket: status, one reading, the live tail."""
+"""What a running gateway answers on its control socket: status, one reading, a reload, the live tail."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -11,9 +12,10 @@ import msgspec
 from gateway import __version__
 from gateway.clock import NS_PER_S
 from gateway.control import Call, Stream
-from gateway.errors import ControlError
+from gateway.errors import ConfigError, ControlError
 from gateway.event import CloudEventEncoder
 from gateway.health import GatewayState, LogState, SinkState, readings_document, status_document
+from gateway.reload import refusal, report
 
 if TYPE_CHECKING:
     from gateway.app import Gateway
@@ -26,7 +28,7 @@ class Answers:
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
-        self.calls: Mapping[str, Call] = {"status": self._status, "read": self._read}
+        self.calls: Mapping[str, Call] = {"status": self._status, "read": self._read, "reload": self._reload}
         self.streams: Mapping[str, Stream] = {"tail": self._tail}
 
     async def _status(self, args: dict[str, Any]) -> dict[str, Any]:
@@ -52,10 +54,10 @@ class Answers:
         return GatewayState(
             config.gateway.id,
             __version__,
-            gateway.pid,
+            os.getpid(),
             gateway.log.run,
             gateway.started_ns,
-            gateway.uptime_s,
+            (gateway.clock.wall_ns() - gateway.started_ns) / NS_PER_S,
             gateway.simulated,
             str(config.files[0]) if config.files else "",
             config.hash,
@@ -85,6 +87,15 @@ class Answers:
             raise ControlError("read takes {device: text, timeout_s: number}")
         answer = await self._gateway.acquirer.read_once(device, min(float(timeout_s), READ_TIMEOUT_MAX_S))
         return readings_document(answer)
+
+    async def _reload(self, args: dict[str, Any]) -> dict[str, Any]:
+        """Every problem goes back to the asker, who shows it as `gateway check` would."""
+        del args
+        try:
+            plan = await self._gateway.reloads.ask()
+        except ConfigError as error:
+            return refusal(error)
+        return report(plan, self._gateway.config)
 
     async def _tail(self, args: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
         """Events from an offset or a time on, and then each as it is committed. Holds nothing: the log is the queue."""

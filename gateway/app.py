@@ -6,37 +6,36 @@
 
 Parts start from the log outward, so that nothing arrives where nobody listens, and stop in the opposite order:
 devices first, then everything is committed, then the sinks get a few seconds, and what they did not take stays in
-the log.
+the log. A reload stops what changed, then starts it anew; everything else does not notice.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
-import os
-from collections.abc import Coroutine
 from pathlib import Path
 from random import Random
-from typing import Any, Self
+from typing import Self
 
-from gateway import __version__
 from gateway.acquire import Acquirer
+from gateway.announce import birth, note_config, note_start, subjects
 from gateway.answers import Answers
-from gateway.clock import NS_PER_S, Clock, SystemClock
+from gateway.clock import Clock, SystemClock
 from gateway.config import Config, SinkConfig
 from gateway.control import ControlServer
 from gateway.deliver import Forwarder
-from gateway.event import rfc3339
+from gateway.errors import ConfigError
 from gateway.eventlog import EventLog
-from gateway.plugins import Plugins
+from gateway.forwarders import Forwarders, as_it_is, console_only
 from gateway.present import Latest
 from gateway.record import Recorder
-from gateway.sink import Identity
-
-logger = logging.getLogger("gateway.app")
+from gateway.reload import ReloadPlan, plan_reload
+from gateway.reloads import Load, Reloads, Tell
+from gateway.sink import Identity, Sink
+from gateway.tasks import Tasks
 
 DEVICES_STOP_WITHIN_S = 2.0
 SINKS_DRAIN_WITHIN_S = 4.0
+RELOAD_STOP_WITHIN_S = 3.0
 
 
 class Gateway:
@@ -44,6 +43,7 @@ class Gateway:
 
     `simulate` runs the devices in a simulated world. It also replaces every sink by the console, unless `live_sinks`:
     trying the production YAML must not disturb production. `socket` is where commands find it, None for nowhere.
+    `load` reads the configuration anew for a reload, `tell` takes what systemd wants to know of one.
     """
 
     def __init__(
@@ -55,135 +55,94 @@ class Gateway:
         simulate: bool = False,
         live_sinks: bool = False,
         socket: Path | None = None,
+        load: Load | None = None,
+        tell: Tell = lambda _: None,
     ) -> None:
-        self.config, self.simulated = config, simulate
+        self.simulated = simulate
+        self._in_force = console_only if simulate and not live_sinks else as_it_is
+        self.config = self._in_force(config)
         self.clock: Clock = clock or SystemClock()
+        self.reloads = Reloads(load, self._reload, tell)
         self._answers = Answers(self)
         self._control = ControlServer(socket, self._answers.calls, self._answers.streams) if socket else None
         self._random = random or Random()
-        self._sinks = config.sinks if live_sinks or not simulate else (_console(),)
-        self._tasks: list[asyncio.Task[None]] = []
-        self._failed: asyncio.Future[None] | None = None
-        self.log: EventLog
-        self.recorder: Recorder
-        self.acquirer: Acquirer
-        self.forwarders: dict[str, Forwarder] = {}
+        self._tasks = Tasks()
         self.started_ns = 0
 
     async def __aenter__(self) -> Self:
-        config, keep = self.config, self.config.buffer.keep
-        self._failed = asyncio.get_running_loop().create_future()
-        self.started_ns = self.clock.wall_ns()
+        config, keep, clock = self.config, self.config.buffer.keep, self.clock
+        self.started_ns = clock.wall_ns()
         self.log = await EventLog.open(
-            config.buffer.path, self.clock, size_bytes_max=keep.size_bytes_max, keep_for_s=keep.for_s
+            config.buffer.path, clock, size_bytes_max=keep.size_bytes_max, keep_for_s=keep.for_s
         )
         self.recorder = Recorder(
-            self.log, self.clock, commit_within_s=config.buffer.commit_within_s, protected=self._protected
+            self.log, clock, commit_within_s=config.buffer.commit_within_s, protected=self._protected
         )
-        self.latest = Latest(self._birth)
+        self.latest = Latest(lambda: birth(self), lambda: subjects(self))
         self.recorder.watch(self.latest.apply)
-        self._begin("record", self.recorder.run())
-        self._note_start()
-        for sink in self._sinks:
-            self._add_sink(sink)
+        self.forwarders = Forwarders(self.log, self.recorder, make=self._forwarder, begin=self._tasks.begin)
+        self._tasks.begin("record", self.recorder.run())
         self.acquirer = Acquirer(
-            config.devices, clock=self.clock, record=self.recorder.offer, simulate=self.simulated, random=self._random
+            config.devices, clock=clock, record=self.recorder.offer, simulate=self.simulated, random=self._random
         )
         try:
+            self.forwarders.begin([(sink, self._sink(sink)) for sink in config.sinks])
+            note_start(self)
             if self._control is not None:
                 await self._control.start()
             await self.acquirer.start()
         except BaseException:
             await self._stop()
             raise
+        self.reloads.open()
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        await self.reloads.close()
         await self.acquirer.stop(DEVICES_STOP_WITHIN_S)
         await self._stop()
 
     async def run_until(self, stop: asyncio.Event) -> None:
         """Run until `stop` is set. A part that fails for good ends the wait with its error."""
-        assert self._failed is not None, "run_until belongs inside `async with`"
-        stopped = asyncio.create_task(stop.wait())
-        until: set[asyncio.Future[Any]] = {stopped, self._failed}
-        await asyncio.wait(until, return_when=asyncio.FIRST_COMPLETED)
-        stopped.cancel()
-        if self._failed.done():
-            self._failed.result()
+        await self._tasks.until(stop)
+
+    async def _reload(self, config: Config) -> ReloadPlan:
+        """Stop what changed, then start it anew. Whatever can fail comes first, while nothing has changed."""
+        new, keep = self._in_force(config), config.buffer.keep
+        plan = plan_reload(self.config, new)
+        if plan.problems:
+            raise ConfigError(plan.problems)
+        sinks = [(sink, None if sink.id in plan.sinks.untouched else self._sink(sink)) for sink in new.sinks]
+        if keep != self.config.buffer.keep:
+            await self.log.keep(size_bytes_max=keep.size_bytes_max, keep_for_s=keep.for_s)
+            self.recorder.trim_soon()
+        await asyncio.gather(
+            self.acquirer.end(plan.devices.stopping, RELOAD_STOP_WITHIN_S),
+            self.forwarders.end(plan.sinks.stopping, RELOAD_STOP_WITHIN_S),
+        )
+        self.config = new
+        self.recorder.commit_within_s = new.buffer.commit_within_s
+        self.forwarders.begin(sinks)
+        self.acquirer.begin(new.devices)
+        note_config(self, plan)
+        return plan
 
     async def _stop(self) -> None:
         """Commit everything, let the sinks drain, close the log."""
         self.recorder.note("gateway.stopped", {})
         await self.recorder.flush()
-        await asyncio.gather(*(forwarder.drain(SINKS_DRAIN_WITHIN_S) for forwarder in self.forwarders.values()))
+        await self.forwarders.drain(SINKS_DRAIN_WITHIN_S)
         if self._control is not None:
             await self._control.close()
         await self.recorder.stop()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._tasks.end()
         await self.log.close()
 
-    def _add_sink(self, config: SinkConfig) -> None:
-        identity = Identity(self.config.gateway.id, self.log.run, self.latest)
-        sink = config.sink.create(config.options, identity)
-        forwarder = Forwarder(config.id, sink, self.log, self.recorder, clock=self.clock, random=self._random)
-        self.recorder.watch(forwarder.wake)
-        self.forwarders[config.id] = forwarder
-        self._begin(f"deliver {config.id}", forwarder.run())
-
-    def _begin(self, name: str, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(work, name=name)
-        self._tasks.append(task)
-        task.add_done_callback(self._ended)
-
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        if task.cancelled() or task.exception() is None:
-            return
-        error = task.exception()
-        logger.critical("%s failed and cannot go on: %r", task.get_name(), error, exc_info=error)
-        if self._failed is not None and not self._failed.done() and error is not None:
-            self._failed.set_exception(error)
-
     def _protected(self) -> int:
-        """The lowest offset that a sink has still to read."""
-        return min(
-            (forwarder.cursor.next_offset for forwarder in self.forwarders.values()), default=self.log.next_offset
-        )
+        return self.forwarders.protected()
 
-    def _note_start(self) -> None:
-        """The first words of a run: how the last one ended, and what is in force now."""
-        last = self.log.last_event
-        gap_ns = None
-        if last is not None and last.boot == self.clock.boot_id:
-            gap_ns = self.clock.mono_ns() - last.mono
-        clean = last is None or last.type == "gateway.stopped"
-        self.recorder.note("gateway.started", {"version": __version__, "clean": clean, "gap_ns": gap_ns})
-        self.recorder.note(
-            "config.loaded",
-            {"hash": self.config.hash, "devices": len(self.config.devices), "sinks": len(self._sinks)},
-        )
+    def _sink(self, config: SinkConfig) -> Sink:
+        return config.sink.create(config.options, Identity(self.config.gateway.id, self.log.run, self.latest))
 
-    def _birth(self) -> dict[str, Any]:
-        """The retained status document: what this gateway is."""
-        return {
-            "version": __version__,
-            "config": self.config.hash,
-            "started": rfc3339(self.started_ns),
-            "clocksync": self.clock.synced(),
-            "simulated": self.simulated,
-            "labels": dict(self.config.gateway.labels),
-            "devices": {device.id: device.driver.name for device in self.config.devices},
-        }
-
-    @property
-    def uptime_s(self) -> float:
-        return (self.clock.wall_ns() - self.started_ns) / NS_PER_S
-
-    @property
-    def pid(self) -> int:
-        return os.getpid()
-
-
-def _console() -> SinkConfig:
-    sink = Plugins().sink("console")
-    return SinkConfig("console", sink, sink.Options())
+    def _forwarder(self, config: SinkConfig, sink: Sink) -> Forwarder:
+        return Forwarder(config.id, sink, self.log, self.recorder, clock=self.clock, random=self._random)

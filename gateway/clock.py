@@ -17,6 +17,11 @@ _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _TIMESYNCD = Path("/run/systemd/timesync")
 
 
+def monotonic_us() -> int:
+    """CLOCK_MONOTONIC in microseconds: the one clock that systemd compares ours with (sd_notify(3))."""
+    return time.monotonic_ns() // 1000
+
+
 class Clock(Protocol):
     """What the gateway asks of time."""
 

@@ -156,6 +156,8 @@ class Forwarder:
                     return
                 await self._pause(wait_s)
         finally:
+            if self._timer is not None:
+                self._timer.cancel()
             self._ended.set()
 
     async def drain(self, timeout_s: float) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 import msgspec
@@ -18,9 +18,11 @@ AVAILABILITY = {"device.available": True, "device.unavailable": False}
 class Latest:
     """Implements `gateway.sink.Present`. One entry for each subject, so it is as bounded as the configuration."""
 
-    def __init__(self, birth: Callable[[], dict[str, Any]]) -> None:
-        """`birth` makes the status document."""
-        self._birth = birth
+    def __init__(
+        self, birth: Callable[[], dict[str, Any]], subjects: Callable[[], Collection[str]] | None = None
+    ) -> None:
+        """`birth` makes the status document, `subjects` tells all that the configuration in force can speak of."""
+        self._birth, self._subjects = birth, subjects
         self._values: dict[str, Event] = {}
         self._available: dict[str, bool] = {}
         self._watchers: list[Callable[[Event], None]] = []
@@ -54,6 +56,16 @@ class Latest:
                 self._tell(event)
                 if event.type == "device.unavailable":
                     self._blank(event)
+            elif event.type == "config.loaded":
+                self._forget()
+                self._tell(event)
+
+    def _forget(self) -> None:
+        """What the configuration lost is present no more. Its last events stand before this one in the log."""
+        if self._subjects is not None:
+            known = self._subjects()
+            self._values = {subject: event for subject, event in self._values.items() if subject in known}
+            self._available = {device: up for device, up in self._available.items() if device in known}
 
     def _blank(self, unavailable: Event) -> None:
         """A device that does not answer has no values: say so, rather than let the last ones stand."""

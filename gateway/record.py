@@ -33,6 +33,7 @@ CURSOR_AFTER_S = 5.0
 CURSOR_AFTER_ACKS = 20
 CURSOR_ALONE_ACKS = 10_000
 TRIM_EVERY_S = 600.0
+TRIM_AGAIN_S = 1.0
 RETRY_FIRST_S, RETRY_MAX_S = 0.1, 4.0
 GAP_SUBJECTS_MAX = 50
 
@@ -44,7 +45,8 @@ class Recorder:
 
     def __init__(self, log: EventLog, clock: Clock, *, commit_within_s: float, protected: Callable[[], int]) -> None:
         """`protected` tells the lowest offset that some sink has still to read."""
-        self._log, self._clock, self._commit_within_s, self._protected = log, clock, commit_within_s, protected
+        self._log, self._clock, self._protected = log, clock, protected
+        self.commit_within_s = commit_within_s
         self._pending: deque[Event] = deque()
         self._batch: list[Event] = []
         self._urgent = False
@@ -66,9 +68,10 @@ class Recorder:
 
     # -- what others call ---------------------------------------------------------------------------------------------
 
-    def watch(self, committed: Committed) -> None:
-        """Call `committed` with the stamped events of each commit."""
+    def watch(self, committed: Committed) -> Callable[[], None]:
+        """Call `committed` with the stamped events of each commit; returns what ends that."""
         self._watchers.append(committed)
+        return lambda: self._watchers.remove(committed)
 
     @property
     def pending(self) -> int:
@@ -190,7 +193,7 @@ class Recorder:
         self._rode(riders)
         self._recovered()
         if stamped:
-            for committed in self._watchers:
+            for committed in tuple(self._watchers):
                 committed(stamped)
         if self._pending:
             self._plan()
@@ -215,7 +218,7 @@ class Recorder:
         if self._urgent or len(self._pending) >= MAX_BATCH_EVENTS:
             self._wake.set()
         else:
-            self._wake_within(self._commit_within_s)
+            self._wake_within(self.commit_within_s)
 
     # -- riders -------------------------------------------------------------------------------------------------------
 
@@ -252,7 +255,12 @@ class Recorder:
     async def _trim(self) -> None:
         if self._clock.mono_ns() >= self._trim_at_ns:
             self._trim_at_ns = self._clock.mono_ns() + round(TRIM_EVERY_S * NS_PER_S)
-            await self._log.trim(self._protected())
+            if await self._log.trim(self._protected()):
+                self.trim_soon()
+
+    def trim_soon(self) -> None:
+        """The log is to be trimmed with one of the next commits: its bounds are narrower now."""
+        self._trim_at_ns = self._clock.mono_ns() + round(TRIM_AGAIN_S * NS_PER_S)
 
     def _wake_within(self, seconds: float) -> None:
         """Wake no later than that. An earlier timer stays."""

@@ -184,11 +184,11 @@ class Verdict:
 class Subscriber:
     """A real MQTT subscriber that notes everything that arrives under one gateway's event topics."""
 
-    def __init__(self, port: int, gateway_id: str) -> None:
+    def __init__(self, port: int, gateway_id: str, base: str = "gateway") -> None:
         self.arrivals: list[Arrival] = []
         self._ready: queue.SimpleQueue[bool] = queue.SimpleQueue()
         self._client = mqtt.Client(CallbackAPIVersion.VERSION2, protocol=mqtt.MQTTv5)
-        self._client.on_connect = lambda client, *_: client.subscribe(f"gateway/{gateway_id}/event/#", qos=1)
+        self._client.on_connect = lambda client, *_: client.subscribe(f"{base}/{gateway_id}/event/#", qos=1)
         self._client.on_subscribe = lambda *_: self._ready.put(True)
         self._client.on_message = self._note
         self._client.connect("127.0.0.1", port)

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from random import Random
 from typing import Final
 
@@ -27,6 +27,8 @@ Posted = Sequence[tuple[Device, Outcome]]
 class Acquirer:
     """All devices of one gateway. Every method belongs to the event loop's thread.
 
+    A reload is `end` for what changed or went, then `begin` with what the configuration has now.
+
     `record` takes the events of one turn; it must not block. `simulate` runs the devices that have signals in a
     simulated world, which begins with `start`. `random` is the source of the back-off's jitter.
     """
@@ -38,12 +40,15 @@ class Acquirer:
         self._simulate, self._random = simulate, random
         self._devices: dict[str, Device] = {}
         self._buses: dict[str, Bus] = {}
+        self._ended: frozenset[str] = frozenset()
+        self._made = 0
+        self._around: Surroundings
         self._latenesses: deque[int] = deque(maxlen=LATENESSES_KEPT)
 
     async def start(self) -> None:
         """Begin to open all devices. Returns before they answer."""
         inbox = _Inbox(asyncio.get_running_loop(), self._drain)
-        around = Surroundings(
+        self._around = Surroundings(
             self._clock,
             self._random,
             self._clock.mono_ns(),
@@ -52,18 +57,45 @@ class Acquirer:
             self._latenesses.append,
             self._bus,
         )
-        for index, config in enumerate(self._configs):
-            self._devices[config.id] = Device(config, index, around, simulate=self._simulate)
-        for device in self._devices.values():
-            device.start()
+        self.begin(self._configs)
 
-    async def stop(self, timeout_s: float) -> None:
-        """Close all devices side by side. Those that do not return within `timeout_s` are left to their threads."""
-        closed = [device.stop() for device in self._devices.values()]
+    def begin(self, configs: Sequence[DeviceConfig]) -> None:
+        """Have exactly these devices from now on: those that run go on, all others are opened.
+
+        What is not among them any more must have been ended.
+        """
+        former, self._devices = self._devices, {}
+        for config in configs:
+            device = former.pop(config.id, None)
+            self._devices[config.id] = device if device and config.id not in self._ended else self._new(config, device)
+        for device in former.values():
+            device.leave()
+        self._ended = frozenset()
+
+    def _new(self, config: DeviceConfig, former: Device | None) -> Device:
+        device = Device(config, self._made, self._around, simulate=self._simulate)
+        self._made += 1
+        if former is not None:
+            device.inherit(former)
+        device.start()
+        return device
+
+    async def end(self, device_ids: Collection[str], timeout_s: float) -> None:
+        """Close these devices side by side; the others do not notice. `begin` follows.
+
+        Those that do not return within `timeout_s` are left to their threads.
+        """
+        ending = [device for device_id, device in self._devices.items() if device_id in device_ids]
+        closed = [device.stop() for device in ending]
         if closed:
             await asyncio.wait(closed, timeout=timeout_s)
-        for device in self._devices.values():
+        for device in ending:
             device.finish()
+        self._ended |= frozenset(device_ids)
+
+    async def stop(self, timeout_s: float) -> None:
+        """Close all devices, as `end` does."""
+        await self.end(self._devices.keys() - self._ended, timeout_s)
 
     def states(self) -> list[DeviceState]:
         """Every device, in the order of the configuration."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 from typing import Final
 
@@ -20,6 +20,8 @@ from gateway.normalize import Instant, Normalizer
 from gateway.supervise import Fact, Gap, Moment, Phase, Plan, Task, begin, decide, spread_ns
 
 EVERY_NS_MIN: Final = NS_PER_S // 1000
+
+REMOVED: Final = "removed from the configuration"
 
 Answer = list[tuple[Reading, Event | None]]
 """Raw readings, each with the event it would become; None where the driver did not declare the channel."""
@@ -89,7 +91,7 @@ class Device:
         self._since_ns = around.clock.wall_ns()
         self._last_ns: int | None = None
         self._readings = self._failures = 0
-        self._said_bug = self._said_rejected = False
+        self._said_bug = self._said_rejected = self._finished = False
 
     @property
     def id(self) -> str:
@@ -113,8 +115,22 @@ class Device:
         return self._closed
 
     def finish(self) -> None:
-        """The last words, after `stop`: what was dropped and not yet said."""
+        """The last words, after `stop`: what was dropped and not yet said. Whatever it pushes later is not heard."""
+        self._finished = True
         self._around.record(self._gaps(self._around.now(), last=True))
+
+    def leave(self) -> None:
+        """After `finish`: the configuration has lost this device, and who listens must learn that it is gone."""
+        if self._state.available:
+            self._state = replace(self._state, available=False, reason=REMOVED)
+            _log.info("device %s is removed", self._config.id)
+            self._around.record([self._event("device.unavailable", self._config.id, self._around.now(), REMOVED)])
+
+    def inherit(self, former: Device) -> None:
+        """Go on with the filters of the device that had this id before, where both look at the same thing."""
+        old, new = former._config, self._config
+        if (old.driver, old.options, old.simulate) == (new.driver, new.options, new.simulate):
+            self._normalizer.inherit(former._normalizer)
 
     def status(self) -> DeviceState:
         state = self._state
@@ -170,7 +186,8 @@ class Device:
             self._bus.leave(self)
         phase, fact = self._state.phase, outcome.fact
         if fact is None:
-            return self._pushed() if self._state.available else []  # while it opens, its readings wait for that
+            heard = self._state.available and not self._finished  # while it opens, its readings wait for that
+            return self._pushed() if heard else []
         if phase is Phase.STOPPED:
             self._ended(fact)
             return []

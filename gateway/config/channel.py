@@ -39,6 +39,12 @@ class Deadband:
     absolute: float = 0.0
     percent: float = 0.0
 
+    def __str__(self) -> str:
+        """As the YAML writes it."""
+        if not self.percent:
+            return f"{self.absolute}"
+        return f"[{self.absolute}, {self.percent:g}%]" if self.absolute else f"{self.percent:g}%"
+
 
 def parse_deadband(written: object) -> Deadband:
     """`0.2`, `2%`, or `[0.2, 2%]` for the larger of both.

@@ -85,6 +85,7 @@ def parse_config(
         hash=_hash(identity, devices, sinks, buffer),
         files=tuple(dict.fromkeys(map(Path, document.files))),
         warnings=findings.warnings(),
+        places={".".join(path): _place(sections, path, file) for path in (("gateway", "id"), ("buffer", "path"))},
     )
 
 
@@ -103,6 +104,15 @@ def _section(findings: Findings, sections: Mapping[str, Node], name: str) -> Map
     """The section as a mapping; an empty one where the YAML is silent."""
     section = findings.mapping(sections.get(name), (name,), "a mapping")
     return section or MapNode(Place("", 1, 1), {}, {})
+
+
+def _place(sections: Mapping[str, Node], path: tuple[str, str], file: str) -> Place:
+    """Where that key stands; where the YAML is silent, where its section does, or else the file begins."""
+    section = sections.get(path[0])
+    if not isinstance(section, MapNode):
+        return Place(file, 1, 1)
+    written = section.nodes.get(path[1])
+    return written.place if written else section.place
 
 
 def _gateway(findings: Findings, sections: Mapping[str, Node], host: Host) -> GatewayConfig | None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, StringConstraints
 
 from gateway.config.channel import ChannelConfig
+from gateway.config.nodes import Place
 from gateway.driver import Channel, Driver, Signal
 from gateway.options import Duration, Identifier, Options, Size
 from gateway.sink import Sink
@@ -122,7 +123,8 @@ class SinkConfig:
 class Config:
     """A whole configuration. `hash` identifies its meaning: secrets and comments do not change it.
 
-    `warnings` are sentences with their place (`file:line:col path: …`): what works, but weakens a promise.
+    `warnings` are sentences with their place (`file:line:col path: …`): what works, but weakens a promise. `places` say
+    where `gateway.id` and `buffer.path` stand, which a reload must refuse to change.
     """
 
     gateway: GatewayConfig
@@ -132,3 +134,4 @@ class Config:
     hash: str
     files: tuple[Path, ...]
     warnings: tuple[str, ...] = ()
+    places: Mapping[str, Place] = field(default_factory=dict)

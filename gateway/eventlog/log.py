@@ -25,7 +25,7 @@ import itertools
 import logging
 import secrets
 from collections import Counter, deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -51,6 +51,9 @@ FULL_AT = 0.95
 """Trim when this part of the byte bound is in use: the rest is room for the write-ahead log to be folded in."""
 
 GAP_SUBJECTS_MAX = 50
+CURSOR_KEPT_S = 7 * 86400.0
+"""How long the cursor of a consumer that is configured no more waits for its return."""
+
 SLEW_NS = NS_PER_S
 """How far a wall clock may have been slewed against the anchor of its run before times are looked up by the anchor."""
 
@@ -141,6 +144,9 @@ class EventLog:
         self.last_event: Event | None = None
         """The newest event when the log was opened."""
         self.cursors: dict[str, Cursor] = {}
+        self.consumers: Collection[str] | None = None
+        """Who reads this log; None where nobody has said so yet. The cursors of all others are kept for 7 days."""
+        self._unused: dict[str, int] = {}
         self.next_offset = 1
         self.first_offset = 1
         self.events_trimmed_unread = 0
@@ -171,6 +177,7 @@ class EventLog:
         )
         for name, next_offset, previous in await self._store.cursors():
             self.cursors.setdefault(name, Cursor(next_offset, previous))
+        self._unused = await self._store.unused()
 
     async def _reopen(self) -> None:
         """Open anew after an error that left the handle unfit. Offsets go on; what was unsure is looked up."""
@@ -202,7 +209,7 @@ class EventLog:
             if self._store.broken:
                 await self._reopen()
                 if (found := await self._found_after_all(events)) is not None:
-                    self.cursors.update(riders.cursors)
+                    self._moved(riders.cursors)
                     return found
             while True:
                 try:
@@ -232,8 +239,14 @@ class EventLog:
         if stamped:
             self._rule_time = rule_time
             self._accepted(stamped)
-        self.cursors.update(riders.cursors)
+        self._moved(riders.cursors)
         return stamped
+
+    def _moved(self, cursors: Mapping[str, Cursor]) -> None:
+        """These cursors are committed. One that is further on already stays: its next commit is on its way."""
+        for name, at in cursors.items():
+            if name not in self.cursors or self.cursors[name].next_offset < at.next_offset:
+                self.cursors[name] = at
 
     def _batch_row(
         self, stamped: list[Event], blob: bytes, recorded: int, mono: int, rule_time: int
@@ -276,18 +289,52 @@ class EventLog:
 
     # -- retention ----------------------------------------------------------------------------------------------------
 
-    async def trim(self, protected: int) -> None:
-        """Forget batches older than the age bound that every sink has read, and make room under the byte bound.
+    async def keep(self, *, size_bytes_max: int, keep_for_s: float) -> None:
+        """New bounds for this log. A smaller size is reached by the trims that follow, in steps.
 
-        `protected` is the lowest offset that some sink has still to read.
+        Raises:
+            StoreUnavailable: the disk does not answer; nothing has changed.
         """
         async with self._turn:
+            await self._store.bound(size_bytes_max)
+            self.size_bytes_max, self._keep_for_s = size_bytes_max, keep_for_s
+
+    async def trim(self, protected: int) -> bool:
+        """Forget batches older than the age bound that every sink has read, and make room under the byte bound.
+
+        `protected` is the lowest offset that some sink has still to read. True where another step should follow soon.
+        """
+        async with self._turn:
+            await self._mind_unused()
             horizon = self._clock.wall_ns() - round(self._keep_for_s * NS_PER_S)
             upto = min(await self._offset_recorded_since(horizon), protected)
             if upto > self.first_offset and self._clock.synced():
                 await self._cut(upto, ())
-            if await self._near_bound():
-                await self._trim_for_room()
+            if not await self._near_bound():
+                return False
+            return await self._trim_for_room() and await self._near_bound()
+
+    async def _mind_unused(self) -> None:
+        """Mark the cursors that nobody uses, and drop those that nobody has used for 7 days.
+
+        A day is a day of the wall clock, so one that is known to be wrong marks without a time, and drops nothing.
+        """
+        if self.consumers is None:
+            return
+        now = self._clock.wall_ns() if self._clock.synced() else 0
+        unused = self.cursors.keys() - set(self.consumers)
+        since = {name: self._unused.get(name) or now for name in unused}
+        expired = {name for name, at in since.items() if at and now - at > CURSOR_KEPT_S * NS_PER_S}
+        kept = {name: at for name, at in since.items() if name not in expired}
+        marks = [(store.MARK_UNUSED, mark) for mark in kept.items() if mark not in self._unused.items()]
+        unmarks = [(store.UNMARK_UNUSED, (name,)) for name in self._unused if name not in kept]
+        drops = [(store.DROP_CURSOR, (name,)) for name in expired]
+        if marks or unmarks or drops:
+            await self._store.transaction([*marks, *unmarks, *drops])
+        self._unused = kept
+        for name in expired:
+            del self.cursors[name]
+            logger.info("the cursor of %s is dropped: it was not used for 7 days", name)
 
     async def _near_bound(self) -> bool:
         _, used = await self._store.pages()
@@ -303,8 +350,10 @@ class EventLog:
         return upto
 
     async def _trim_for_room(self) -> bool:
-        """Evict the oldest 1 % of the bytes; says whether there was anything to evict."""
-        wanted, upto = TRIM_STEP * self.size_bytes_max, self.first_offset
+        """Evict the oldest 1 % of the bytes, or all above a lowered bound; says whether there was anything to evict."""
+        _, used = await self._store.pages()
+        excess = used * store.PAGE_BYTES - FULL_AT * self.size_bytes_max  # after the bound was lowered
+        wanted, upto = max(TRIM_STEP * self.size_bytes_max, excess), self.first_offset
         rows = await self._store.batches_from(self.first_offset, 4 * PAGE_BATCHES_MAX)
         for row in rows[:-1]:  # the newest batch stays: it tells how far offsets went
             upto, wanted = row.last_offset + 1, wanted - len(row.records)

@@ -56,6 +56,11 @@ LIMIT_DEAD_LETTERS = (
 )
 TRIM = "DELETE FROM batch WHERE last_offset < ?"
 TRIM_RUNS = "DELETE FROM run WHERE id < (SELECT min(run) FROM batch)"
+DROP_CURSOR = "DELETE FROM cursor WHERE name = ?"
+MARK_UNUSED = (
+    "INSERT INTO meta(key, value) VALUES ('unused/' || ?, ?) ON CONFLICT(key) DO UPDATE SET value = excluded.value"
+)
+UNMARK_UNUSED = "DELETE FROM meta WHERE key = 'unused/' || ?"
 KEEP_NEXT_OFFSET = (
     "INSERT INTO meta(key, value) VALUES ('next_offset', ?) ON CONFLICT(key) DO UPDATE SET value = excluded.value"
 )
@@ -184,6 +189,11 @@ class Store:
     async def cursors(self) -> list[tuple[str, int, int | None]]:
         return [tuple(row) for row in await self.fetch("SELECT name, next_offset, previous FROM cursor")]
 
+    async def unused(self) -> dict[str, int]:
+        """Consumers whose cursor nobody uses, and since when (ns UTC; 0 where the clock was not to be trusted)."""
+        rows = await self.fetch("SELECT substr(key, 8), value FROM meta WHERE key GLOB 'unused/*'")
+        return {str(name): int(since) for name, since in rows}
+
     async def dead_letters(self, consumer: str) -> int:
         (row,) = await self.fetch("SELECT count(*) FROM dead_letter WHERE consumer = ?", (consumer,))
         return int(row[0])
@@ -191,6 +201,18 @@ class Store:
     async def kept_next_offset(self) -> int:
         rows = await self.fetch("SELECT value FROM meta WHERE key = 'next_offset'")
         return int(rows[0][0]) if rows else 0
+
+    async def bound(self, size_bytes_max: int) -> None:
+        """The file may grow to this size from now on. It never shrinks: what is freed is used again.
+
+        Raises:
+            StoreUnavailable: the disk does not answer.
+        """
+        async with self._turn:
+            try:
+                await asyncio.shield(self._writer.execute_fetchall(_bound(size_bytes_max)))
+            except sqlite3.Error as error:
+                raise StoreUnavailable(_sentence(error)) from error
 
     async def pages(self) -> tuple[int, int]:
         """(pages in the file, pages in use)."""
@@ -240,7 +262,7 @@ async def _prepare(writer: _Writer, path: Path, size_bytes_max: int) -> None:
             )
         for pragma in ("journal_mode = WAL", "synchronous = FULL", f"wal_autocheckpoint = {WAL_PAGES}"):
             await writer.execute_fetchall(f"PRAGMA {pragma}")
-        await writer.execute_fetchall(f"PRAGMA max_page_count = {size_bytes_max // PAGE_BYTES}")
+        await writer.execute_fetchall(_bound(size_bytes_max))
         await writer.execute_fetchall("PRAGMA cache_size = -512")
         if not tables:
             await _create(writer)
@@ -250,6 +272,10 @@ async def _prepare(writer: _Writer, path: Path, size_bytes_max: int) -> None:
                 f"{path} is no event log ({error}): move it aside, then start again with a fresh one"
             ) from error
         raise StoreUnavailable(f"{path}: {_sentence(error)}") from error
+
+
+def _bound(size_bytes_max: int) -> str:
+    return f"PRAGMA max_page_count = {size_bytes_max // PAGE_BYTES}"
 
 
 async def _header(writer: aiosqlite.Connection) -> tuple[int, int, int]:

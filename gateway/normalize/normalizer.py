@@ -75,6 +75,12 @@ class Normalizer:
         for lane in self._lanes.values():
             lane.forget()
 
+    def inherit(self, former: Normalizer) -> None:
+        """Go on where the former normalizer of the same source stood, in the channels whose rules are the same."""
+        for name, lane in self._lanes.items():
+            if name in former._lanes and former._lanes[name].rules == lane.rules:
+                self._lanes[name] = former._lanes[name]
+
     def take_dropped(self) -> int:
         """How many occurrences a rate limit dropped since the last call."""
         dropped = 0
@@ -116,6 +122,7 @@ class _Lane:
         self._range = None if bounds is None else (bounds[0] * factor + addend, bounds[1] * factor + addend)
         self.gate = Gate(channel.kind, config, device.every_s, factor)
         self._at_once = at_once
+        self.rules = (self.subject, channel, config, device.every_s)  # all that this lane is made from
 
     def take(self, reading: Reading, mono_ns: int) -> Judged | None:
         """What this reading leads to, None for nothing now."""

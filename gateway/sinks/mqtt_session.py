@@ -21,6 +21,7 @@ from gateway.sinks.mqtt_properties import Limits
 from gateway.sinks.mqtt_topics import (
     AVAILABILITY,
     AVAILABILITY_TYPES,
+    CLEARED,
     STATE_TYPES,
     Retained,
     Topics,
@@ -174,6 +175,10 @@ class MqttSession(Session):
             self._retained.want(self._topics.state(event.subject), event)
         elif event.type in AVAILABILITY_TYPES:
             self._retained.want(self._topics.availability(event.subject), AVAILABILITY[AVAILABILITY_TYPES[event.type]])
+        else:  # another configuration: another birth, and what it has lost is cleared
+            picture = dict(snapshot(self._topics, self._identity.present, self._identity.run))
+            for topic in [*picture, *(topic for topic in self._retained.topics if topic not in picture)]:
+                self._retained.want(topic, picture.get(topic, CLEARED))
         self._pump()
 
     def _pump(self) -> None:

@@ -20,6 +20,9 @@ STATE_TYPES: Final = frozenset({"reading", "state"})
 AVAILABILITY_TYPES: Final[Mapping[str, bool]] = {"device.available": True, "device.unavailable": False}
 AVAILABILITY: Final = {True: b"online", False: b"offline"}
 
+CLEARED: Final = b""
+"""An empty retained message: the broker forgets the topic (MQTT 5, section 3.3.1.3)."""
+
 Content = Event | bytes
 """What a retained topic is to hold: a finished text, or an event whose value is encoded when its turn comes."""
 
@@ -99,6 +102,11 @@ class Retained:
         return self._flying
 
     @property
+    def topics(self) -> frozenset[str]:
+        """Every topic that holds something, or is about to."""
+        return frozenset({*self._told, *self._flying, *self._ready, *self._next})
+
+    @property
     def ready(self) -> bool:
         """Whether `take` may have something."""
         return bool(self._ready)
@@ -129,7 +137,9 @@ class Retained:
     def settle(self, topic: str, *, accepted: bool) -> None:
         """A refused content is not repeated; the next different one is tried."""
         payload = self._flying.pop(topic)
-        if accepted:
+        if accepted and payload == CLEARED:
+            self._told.pop(topic, None)
+        elif accepted:
             self._told[topic] = payload
         if topic in self._next:
             self._ready[topic] = self._next.pop(topic)

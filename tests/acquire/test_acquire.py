@@ -13,6 +13,7 @@ import pytest
 from gateway.acquire.worker import READINGS_MAX, Emission
 from gateway.clock import NS_PER_S, SystemClock
 from gateway.config.model import ChannelConfig
+from gateway.driver import Emit
 from gateway.errors import DeviceError, PluginError
 from gateway.event import Reading
 from gateway.supervise import STRIKES_MAX
@@ -650,3 +651,23 @@ async def test_sick_devices_do_not_delay_the_healthy_ones(kit, capsys):
     assert late_ms[989] < 100, "half an interval"
     assert [state.available for state in states] == [False] * 5 + [True] * 90 + [False] * 5
     assert all(rig.availability(state.id) == [state.available] for state in states)
+
+
+async def test_what_a_device_says_until_it_is_closed_is_recorded(kit) -> None:
+    emits: list[Emit] = []
+    driver = kit.driver_of(push=emits.append, close=lambda: emits[0]([Reading("click", 7)]))
+    async with kit.running(kit.device("keys", driver)) as rig:
+        await kit.until(lambda: rig.acquirer.states()[0].available)
+    assert [event.value for event in rig.of("keys", "input")] == [7]
+
+
+async def test_what_a_device_says_after_nobody_waited_any_longer_is_not(kit) -> None:
+    """Another device may have its name by then."""
+    emits: list[Emit] = []
+    release = threading.Event()
+    driver = kit.driver_of(push=emits.append, close=lambda: release.wait(5) and emits[0]([Reading("click", 8)]))
+    async with kit.running(kit.device("keys", driver), stop_within_s=0.05) as rig:
+        await kit.until(lambda: rig.acquirer.states()[0].available)
+    release.set()
+    await kit.until(lambda: not [t for t in threading.enumerate() if t.name == "device keys"], "its thread ends")
+    assert rig.of("keys", "input") == []

@@ -391,3 +391,101 @@ async def test_what_was_accepted_survives_kill_9(path, clock):
     raw = sqlite3.connect(path)
     assert raw.execute("PRAGMA integrity_check").fetchone() == ("ok",)
     raw.close()
+
+
+async def test_a_cursor_that_is_further_on_than_its_commit_stays(log):
+    """A reload hands it on while an older one is still on its way to the disk."""
+    log.cursors["home"] = Cursor(9, 8)
+    await log.append([reading()], Riders({"home": Cursor(5, 4)}))
+    assert log.cursors["home"] == Cursor(9, 8)
+
+
+# -- cursors that nobody uses -----------------------------------------------------------------------------------------
+
+DAY_S = 86_400
+
+
+@pytest.fixture
+async def opened(path, clock):
+    """Opens the log, again and again, for the consumers that are given."""
+    logs = []
+
+    async def open_for(*consumers, **more):
+        for log in logs:
+            await log.close()
+        logs.append(await EventLog.open(path, clock, **more))
+        logs[-1].consumers = frozenset(consumers) or None
+        return logs[-1]
+
+    yield open_for
+    for log in logs:
+        await log.close()
+
+
+async def test_the_cursor_of_a_consumer_that_is_gone_is_kept_for_seven_days_and_then_dropped(opened, clock):
+    log = await opened()
+    await log.append([reading()], Riders({"home": Cursor(2, 1), "far": Cursor(1)}))
+    log.consumers = frozenset({"home"})
+    await log.trim(1)
+    clock.pass_s(4 * DAY_S)
+    log = await opened("home")
+    await log.trim(1)
+    clock.pass_s(3 * DAY_S)
+    await log.trim(1)
+    assert log.cursors == {"home": Cursor(2, 1), "far": Cursor(1)}
+    clock.pass_s(1)
+    await log.trim(1)
+    log = await opened("home")
+    assert log.cursors == {"home": Cursor(2, 1)}
+
+
+async def test_a_consumer_that_returned_has_another_seven_days(opened, clock):
+    log = await opened()
+    await log.append([reading()], Riders({"far": Cursor(1)}))
+    for consumers, days in (((), 6), (("far",), 6), ((), 6)):
+        log.consumers = frozenset(consumers)
+        await log.trim(1)
+        clock.pass_s(days * DAY_S)
+    await log.trim(1)
+    assert log.cursors == {"far": Cursor(1)}
+
+
+async def test_a_clock_that_is_known_to_be_wrong_drops_no_cursor(opened, clock):
+    log = await opened()
+    await log.append([reading()], Riders({"far": Cursor(1)}))
+    log.consumers, clock.is_synced = frozenset(), False
+    await log.trim(1)
+    clock.pass_s(30 * DAY_S)
+    await log.trim(1)
+    clock.is_synced = True
+    await log.trim(1)
+    assert "far" in log.cursors, "the seven days begin when the clock is right"
+    clock.pass_s(7 * DAY_S + 1)
+    await log.trim(1)
+    assert log.cursors == {}
+
+
+async def test_nobody_has_said_who_reads_so_every_cursor_stays(opened, clock):
+    log = await opened()
+    await log.append([reading()], Riders({"far": Cursor(1)}))
+    await log.trim(1)
+    clock.pass_s(30 * DAY_S)
+    await log.trim(1)
+    assert log.cursors == {"far": Cursor(1)}
+
+
+async def test_a_smaller_size_is_reached_in_steps_and_what_went_unread_is_named(opened):
+    log = await opened(size_bytes_max=8 * MB)
+    for n in range(60):
+        await log.append([Event("input", "a/b", n, n, os.urandom(1000).hex(), quality="good") for _ in range(50)])
+    assert (await log.bounds()).bytes > 3 * MB
+    await log.append([], Riders({"far": Cursor(1)}))
+    await log.keep(size_bytes_max=MB, keep_for_s=30 * DAY_S)
+    steps = 1
+    while await log.trim(log.next_offset):
+        steps += 1
+        assert steps < 100
+    _, used = await log._store.pages()
+    assert used * store.PAGE_BYTES <= MB
+    gap = [event for event in await everything(log) if event.type == "log.gap"]
+    assert sum(event.data["count"] for event in gap) == log.first_offset - 1
