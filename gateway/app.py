@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterable
 from pathlib import Path
 from random import Random
 from typing import Any, Self
@@ -23,13 +23,14 @@ from gateway import __version__
 from gateway.acquire import Acquirer
 from gateway.answers import Answers
 from gateway.clock import NS_PER_S, Clock, SystemClock
-from gateway.config import Config, SinkConfig
+from gateway.config import Config, DeviceConfig, SinkConfig
 from gateway.control import ControlServer
 from gateway.deliver import Forwarder
 from gateway.event import rfc3339
 from gateway.eventlog import EventLog
 from gateway.plugins import Plugins
-from gateway.present import Latest
+from gateway.present import SHOWN, Chosen, Latest
+from gateway.recall import recall
 from gateway.record import Recorder
 from gateway.sink import Identity
 
@@ -81,6 +82,7 @@ class Gateway:
             self.log, self.clock, commit_within_s=config.buffer.commit_within_s, protected=self._protected
         )
         self.latest = Latest(self._birth)
+        await self._remember()
         self.recorder.watch(self.latest.apply)
         self._begin("record", self.recorder.run())
         self._note_start()
@@ -123,10 +125,19 @@ class Gateway:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.log.close()
 
+    async def _remember(self) -> None:
+        """What the configuration has, and what was true of it when the gateway stopped."""
+        devices = lasting(self.config.devices)
+        self.latest.configure(devices)
+        self.latest.apply(await recall(self.log, devices))
+
     def _add_sink(self, config: SinkConfig) -> None:
-        identity = Identity(self.config.gateway.id, self.log.run, self.latest)
-        sink = config.sink.create(config.options, identity)
-        forwarder = Forwarder(config.id, sink, self.log, self.recorder, clock=self.clock, random=self._random)
+        selection = config.events.selection
+        present = self.latest if selection.everything else Chosen(self.latest, selection)
+        sink = config.sink.create(config.options, Identity(self.config.gateway.id, self.log.run, present))
+        forwarder = Forwarder(
+            config.id, sink, self.log, self.recorder, clock=self.clock, random=self._random, selection=selection
+        )
         self.recorder.watch(forwarder.wake)
         self.forwarders[config.id] = forwarder
         self._begin(f"deliver {config.id}", forwarder.run())
@@ -182,6 +193,11 @@ class Gateway:
     @property
     def pid(self) -> int:
         return os.getpid()
+
+
+def lasting(devices: Iterable[DeviceConfig]) -> dict[str, list[str]]:
+    """Device id -> those of its channels whose value holds until the next one."""
+    return {device.id: [one.name for one in device.declared if one.kind in SHOWN] for device in devices}
 
 
 def _console() -> SinkConfig:

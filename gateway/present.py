@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import Any, NamedTuple
 
 import msgspec
 
 from gateway.event import Event
+from gateway.selection import Selection
+from gateway.sink import Present
 
 SHOWN = frozenset({"reading", "state"})
 """Types with a value that stays true until the next one; an `input` is over when it happened."""
 
 AVAILABILITY = {"device.available": True, "device.unavailable": False}
+
+
+class _Watcher(NamedTuple):
+    changed: Callable[[Event], None]
+    forgotten: Callable[[str], None] | None
 
 
 class Latest:
@@ -21,9 +28,24 @@ class Latest:
     def __init__(self, birth: Callable[[], dict[str, Any]]) -> None:
         """`birth` makes the status document."""
         self._birth = birth
+        self._configured: Mapping[str, Collection[str]] = {}
         self._values: dict[str, Event] = {}
         self._available: dict[str, bool] = {}
-        self._watchers: list[Callable[[Event], None]] = []
+        self._watchers: list[_Watcher] = []
+
+    def configure(self, devices: Mapping[str, Collection[str]]) -> None:
+        """Take in what the configuration has: device id -> its channels. What it lost is forgotten, and told."""
+        before, after = _names(self._configured), _names(devices)
+        self._configured = devices
+        for name in sorted(before - after):
+            self._values.pop(name, None)
+            self._available.pop(name, None)
+            for watcher in tuple(self._watchers):
+                if watcher.forgotten is not None:
+                    watcher.forgotten(name)
+
+    def configured(self) -> Mapping[str, Collection[str]]:
+        return self._configured
 
     def values(self) -> Iterable[Event]:
         return tuple(self._values.values())
@@ -34,12 +56,15 @@ class Latest:
     def status(self) -> dict[str, Any]:
         return self._birth()
 
-    def watch(self, changed: Callable[[Event], None]) -> Callable[[], None]:
-        self._watchers.append(changed)
+    def watch(
+        self, changed: Callable[[Event], None], forgotten: Callable[[str], None] | None = None
+    ) -> Callable[[], None]:
+        watcher = _Watcher(changed, forgotten)
+        self._watchers.append(watcher)
 
         def end() -> None:
-            if changed in self._watchers:
-                self._watchers.remove(changed)
+            if watcher in self._watchers:
+                self._watchers.remove(watcher)
 
         return end
 
@@ -67,5 +92,61 @@ class Latest:
                 self._tell(blank)
 
     def _tell(self, event: Event) -> None:
-        for changed in tuple(self._watchers):
-            changed(event)
+        for watcher in tuple(self._watchers):
+            watcher.changed(event)
+
+
+def _names(devices: Mapping[str, Collection[str]]) -> set[str]:
+    return {*devices, *(f"{device}/{channel}" for device, channels in devices.items() for channel in channels)}
+
+
+class Chosen:
+    """The part of a `Present` that one sink's selection shows. What is configured stays whole: of what another sink
+    may show on the same broker nothing is cleared.
+    """
+
+    def __init__(self, present: Present, selection: Selection) -> None:
+        self._present, self._selection = present, selection
+
+    def values(self) -> Iterable[Event]:
+        return (event for event in self._present.values() if self._shows(event))
+
+    def availability(self) -> Iterable[tuple[str, bool]]:
+        return ((device, up) for device, up in self._present.availability() if self._shows_device(device))
+
+    def status(self) -> dict[str, Any]:
+        return self._present.status()
+
+    def configured(self) -> Mapping[str, Collection[str]]:
+        return self._present.configured()
+
+    def watch(
+        self, changed: Callable[[Event], None], forgotten: Callable[[str], None] | None = None
+    ) -> Callable[[], None]:
+        def look(event: Event) -> None:
+            if self._shows(event):
+                changed(event)
+
+        return self._present.watch(look, forgotten)
+
+    def _shows(self, event: Event) -> bool:
+        if event.type in AVAILABILITY:
+            return self._shows_device(event.subject)
+        return self._selection.names(event.type, event.subject)
+
+    def _shows_device(self, device: str) -> bool:
+        """A device is shown with any of its channels."""
+        subjects = [device, *(f"{device}/{channel}" for channel in self._present.configured().get(device, ()))]
+        return any(map(self._selection.names_subject, subjects))
+
+
+def newest(events: Iterable[Event], known: Collection[str]) -> list[Event]:
+    """Of events in the order of the log, those that `Latest.apply` would end with the same picture from: the last of
+    each kind for each subject in `known`.
+    """
+    last: dict[tuple[str, str], Event] = {}
+    for event in events:
+        if event.subject in known and (event.type in SHOWN or event.type in AVAILABILITY):
+            kind = "value" if event.type in SHOWN else event.type
+            last[event.subject, kind] = event
+    return sorted(last.values(), key=lambda event: event.offset)
