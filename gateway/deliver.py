@@ -124,12 +124,8 @@ class Forwarder:
 
     def _suspect(self, reason: str) -> None:
         """The destination ended the connection: was it for an event?"""
-        oldest = self._window.oldest
-        if (
-            oldest is None
-            or self._delayed is not None
-            or asyncio.get_running_loop().time() - self._progress_at > PROMPT_S
-        ):
+        oldest, silent_s = self._window.oldest, asyncio.get_running_loop().time() - self._progress_at
+        if oldest is None or self._delayed is not None or silent_s > PROMPT_S:
             return
         if not self._suspicion.ended(oldest, until=self._window.read_from, passes=self._passes):
             return

@@ -208,8 +208,9 @@ class MqttSession(Session):
 
     def _expected(self) -> Collection[str]:
         present = self._identity.present
-        spoken = {self._topics.state(event.subject) for event in present.values()}
-        return self._topics.retained(present.configured()) | spoken
+        values = {self._topics.state(event.subject) for event in present.values()}
+        devices = {self._topics.availability(device) for device, _ in present.availability()}
+        return self._topics.retained(present.configured()) | values | devices
 
     def _pump(self) -> None:
         """Hand retained messages to the wire while they have places."""

@@ -51,7 +51,10 @@ def shake_hands(connected: socket.socket, host: str, path: str) -> None:
     )  # fmt: skip
     answer = bytearray()
     while not answer.endswith(b"\r\n\r\n"):
-        byte = connected.recv(1)  # what follows the answer belongs to the frames
+        try:
+            byte = connected.recv(1)  # what follows the answer belongs to the frames
+        except ConnectionError:
+            byte = b""
         if not byte:
             raise NoWebSocket("the broker closed the connection instead of an answer")
         answer += byte

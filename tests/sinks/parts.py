@@ -65,9 +65,7 @@ def present(**birth: Any) -> Latest:
     return Latest(lambda: birth or {"version": "0.1.0"})
 
 
-def mqtt(
-    port: int, gateway_id: str, picture: Latest | None = None, *, probe: bool = False, **options: Any
-) -> MqttSink:
+def mqtt(port: int, gateway_id: str, picture: Latest | None = None, *, probe: bool = False, **options: Any) -> MqttSink:
     parsed = MqttOptions.model_validate({"url": f"mqtt://127.0.0.1:{port}", **options})
     return MqttSink.create(parsed, Identity(gateway_id, RUN, picture or present(), probe))
 
