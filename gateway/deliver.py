@@ -138,7 +138,7 @@ class Forwarder:
         self._last_accepted, self._passes = outgoing, True
         self._suspicion.settled(self._window.cursor.next_offset)
         self._attempts = 0
-        if self._troubled:
+        if self._troubled and not self._window.doubted:
             self._troubled = False
             logger.info("sink %s delivers again", self.sink_id)
 

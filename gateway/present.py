@@ -141,12 +141,26 @@ class Chosen:
 
 
 def newest(events: Iterable[Event], known: Collection[str]) -> list[Event]:
-    """Of events in the order of the log, those that `Latest.apply` would end with the same picture from: the last of
-    each kind for each subject in `known`.
+    """Of events in the order of the log, those from which `Latest.apply` makes the same picture of what is `known`.
+
+    Also true when older events are put before the result, and this is asked of both together.
     """
-    last: dict[tuple[str, str], Event] = {}
+    values: dict[str, Event] = {}
+    blanks: dict[str, Event] = {}  # subject -> the outage that took its value away: the first one after it
+    first_outages: dict[str, Event] = {}  # what takes away values that older events may hold
+    availability: dict[str, Event] = {}
     for event in events:
-        if event.subject in known and (event.type in SHOWN or event.type in AVAILABILITY):
-            kind = "value" if event.type in SHOWN else event.type
-            last[event.subject, kind] = event
-    return sorted(last.values(), key=lambda event: event.offset)
+        if event.subject not in known:
+            continue
+        if event.type in SHOWN:
+            values[event.subject] = event
+            blanks.pop(event.subject, None)
+        elif event.type in AVAILABILITY:
+            availability[event.subject] = event
+            if not AVAILABILITY[event.type]:
+                first_outages.setdefault(event.subject, event)
+                for subject in values:
+                    if subject.startswith(f"{event.subject}/"):
+                        blanks.setdefault(subject, event)
+    kept = (one for group in (values, blanks, first_outages, availability) for one in group.values())
+    return sorted({event.offset: event for event in kept}.values(), key=lambda event: event.offset)

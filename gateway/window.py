@@ -63,6 +63,11 @@ class Window:
         return bool(self._held)
 
     @property
+    def doubted(self) -> bool:
+        """An event was held and has not settled since, whatever happened to others."""
+        return bool(self._strikes)
+
+    @property
     def all_held(self) -> bool:
         """Nothing is in flight but what the destination does not take now."""
         return bool(self._held) and len(self) == len(self._held)

@@ -103,7 +103,7 @@ filters = st.builds(
 )
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(batches=st.lists(offered, min_size=1, max_size=4), wanted=filters, cut=st.booleans(), crash=st.booleans())
 def test_previous_chains_exactly_over_the_selection_whatever_happens_to_the_link(batches, wanted, cut, crash):
     """A cut, a restart or a crash in the middle: each event names the one before it in selection and log."""
