@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+import gateway.sinks
 from gateway.sinks.mqtt import MqttSink
 from gateway.sinks.mqtt_options import MqttOptions
 from gateway.sinks.mqtt_templates import DEFAULTS, FIELDS, read_template, topic_filter, topic_pattern
@@ -44,6 +47,16 @@ WRONG = [
 def test_a_wrong_template_is_explained_when_the_yaml_is_read(kind: str, text: str, sentence: str) -> None:
     with pytest.raises(ValidationError, match=sentence):
         MqttOptions.model_validate({"url": "mqtt://b", "topics": {kind: text}})
+
+
+def test_the_example_on_the_page_is_right() -> None:
+    page = (Path(gateway.sinks.__file__).parent / "README.md").read_text("utf-8")
+    [example] = [
+        text for text in re.findall(r"^```yaml\n(.*?)^```", page, re.MULTILINE | re.DOTALL) if "topics:" in text
+    ]
+    options = MqttOptions.model_validate({"url": "mqtt://b", **yaml.safe_load(example)})
+    assert [option for option, _ in MqttSink.cautions(options)] == []
+    assert options.topics.event == "{base}/{gateway}/{type}/{subject}"
 
 
 def test_two_kinds_cannot_share_a_topic() -> None:

@@ -46,7 +46,7 @@ class Shelf:
         return Page(events, events[-1].offset + 1 if events else offset)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(histories, st.integers(1, 20))
 def test_a_picture_from_the_newest_events_equals_one_from_all(history, step):
     log = Shelf([event for n, batch in enumerate(history, 1) for event in events(batch, n)])
