@@ -99,7 +99,8 @@ async def test_an_event_that_ends_every_connection_becomes_a_dead_letter_and_the
     await spine.stop()
 
 
-async def test_after_a_restart_the_event_behind_the_suspect_shows_that_events_pass(tmp_path):
+async def test_after_a_restart_the_event_behind_the_suspect_shows_that_events_pass(tmp_path, monkeypatch):
+    monkeypatch.setattr(deliver, "ACK_WITHIN_S", 60)  # no way out by another connection
     sink = Poisoned(1)
     spine = await spine_of(tmp_path, sink)
     spine.offer(*range(3))
