@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from gateway import __version__
+from gateway.config import DeviceConfig
 from gateway.event import rfc3339
+from gateway.present import SHOWN
 from gateway.reload import ReloadPlan
 
 if TYPE_CHECKING:
@@ -47,10 +50,6 @@ def birth(gateway: Gateway) -> dict[str, Any]:
     }
 
 
-def subjects(gateway: Gateway) -> set[str]:
-    """All that the configuration can speak of: devices, and their channels."""
-    devices = gateway.config.devices
-    return {
-        *(device.id for device in devices),
-        *(f"{device.id}/{channel.name}" for device in devices for channel in device.declared),
-    }
+def lasting(devices: Iterable[DeviceConfig]) -> dict[str, list[str]]:
+    """Device id -> those of its channels whose value holds until the next one."""
+    return {device.id: [one.name for one in device.declared if one.kind in SHOWN] for device in devices}

@@ -17,7 +17,7 @@ from random import Random
 from typing import Self
 
 from gateway.acquire import Acquirer
-from gateway.announce import birth, note_config, note_start, subjects
+from gateway.announce import birth, lasting, note_config, note_start
 from gateway.answers import Answers
 from gateway.clock import Clock, SystemClock
 from gateway.config import Config, SinkConfig
@@ -26,7 +26,8 @@ from gateway.deliver import Forwarder
 from gateway.errors import ConfigError
 from gateway.eventlog import EventLog
 from gateway.forwarders import Forwarders, as_it_is, console_only
-from gateway.present import Latest
+from gateway.present import Latest, chosen
+from gateway.recall import recall
 from gateway.record import Recorder
 from gateway.reload import ReloadPlan, plan_reload
 from gateway.reloads import Load, Reloads, Tell
@@ -78,7 +79,8 @@ class Gateway:
         self.recorder = Recorder(
             self.log, clock, commit_within_s=config.buffer.commit_within_s, protected=self._protected
         )
-        self.latest = Latest(lambda: birth(self), lambda: subjects(self))
+        self.latest = Latest(lambda: birth(self), lambda: lasting(self.config.devices))
+        self.latest.apply(await recall(self.log, self.latest.configured()))
         self.recorder.watch(self.latest.apply)
         self.forwarders = Forwarders(self.log, self.recorder, make=self._forwarder, begin=self._tasks.begin)
         self._tasks.begin("record", self.recorder.run())
@@ -142,7 +144,11 @@ class Gateway:
         return self.forwarders.protected()
 
     def _sink(self, config: SinkConfig) -> Sink:
-        return config.sink.create(config.options, Identity(self.config.gateway.id, self.log.run, self.latest))
+        present = chosen(self.latest, config.events.selection)
+        return config.sink.create(config.options, Identity(self.config.gateway.id, self.log.run, present))
 
     def _forwarder(self, config: SinkConfig, sink: Sink) -> Forwarder:
-        return Forwarder(config.id, sink, self.log, self.recorder, clock=self.clock, random=self._random)
+        selection = config.events.selection
+        return Forwarder(
+            config.id, sink, self.log, self.recorder, clock=self.clock, random=self._random, selection=selection
+        )

@@ -49,7 +49,8 @@ def sink_changes(old: SinkConfig, new: SinkConfig) -> Words:
         return ()
     if old.sink is not new.sink:
         return _kind("sink", old.sink.name, new.sink.name)
-    return options_changes(old.options, new.options) or ("options",)
+    words = (*options_changes(old.options, new.options), *options_changes(old.events, new.events, "events."))
+    return words or ("options",)
 
 
 def options_changes(old: Options, new: Options, prefix: str = "") -> Words:

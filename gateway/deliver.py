@@ -11,7 +11,10 @@ What can happen to a link, and what is done:
     silent                           no acknowledgement for 5 s while some are owed: cut it, then as lost
     an event refused for good        dead letter, `event.refused`, go on
     an event held                    offered again after a wait; after 5 times, while others pass, refused for good
+    an event ends connections        sent alone; convicted on evidence (`suspect.py`), then refused for good
     the log was trimmed behind us    go on at its first offset: the `log.gap` in the log names what is missing
+
+What a sink does not want (`selection.py`) is passed over: the cursor moves, and `previous` chains what it does get.
 """
 
 from __future__ import annotations
@@ -27,7 +30,9 @@ from gateway.errors import LinkError, LogError
 from gateway.event import Event
 from gateway.eventlog import Cursor, DeadLetter, EventLog
 from gateway.record import Recorder
+from gateway.selection import Selection
 from gateway.sink import Outgoing, Session, Sink, Verdict
+from gateway.suspect import PROMPT_S, Suspicion
 from gateway.window import HELD_MAX, Window
 
 logger = logging.getLogger("gateway.deliver")
@@ -36,6 +41,8 @@ CONNECT_WITHIN_S = 3.0
 ACK_WITHIN_S = 5.0
 BACKOFF_FIRST_S, BACKOFF_MAX_S = 0.25, 4.0
 READ_EVENTS = 500
+PASSED_OVER_NOTED = 1000
+"""The cursor is written when it passed over this many events without sending one; passing over again costs little."""
 
 
 @dataclass(slots=True)
@@ -53,14 +60,29 @@ class Forwarder:
     """Moves the log to one sink. Is the `Report` of its sessions."""
 
     def __init__(
-        self, sink_id: str, sink: Sink, log: EventLog, recorder: Recorder, *, clock: Clock, random: Random
+        self,
+        sink_id: str,
+        sink: Sink,
+        log: EventLog,
+        recorder: Recorder,
+        *,
+        clock: Clock,
+        random: Random,
+        selection: Selection | None = None,
     ) -> None:
         self.sink_id = sink_id
         self._loop = asyncio.get_running_loop()  # asking for it costs a system call, too much for every event
         self.delivery = Delivery(since_ns=clock.wall_ns())
         self._sink, self._log, self._recorder, self._clock, self._random = sink, log, recorder, clock, random
         self._window = Window(log.cursors.setdefault(sink_id, Cursor(log.first_offset)))
+        self._selection = selection or Selection()
         self._read: deque[Event] = deque()
+        self._passed_over = 0
+        self._suspicion = Suspicion()
+        self._last_accepted: Outgoing | None = None
+        self._witness: int | None = None
+        self._delayed: Outgoing | None = None
+        self._passes = False
         self._wake = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
         self._lost: LinkError | None = None
@@ -86,19 +108,38 @@ class Forwarder:
         elif (outgoing := self._window.settle(offset)) is not None:
             self._acks += 1
             if verdict == "accepted":
-                self._accepted()
+                self._accepted(outgoing)
             else:
                 self._refuse(outgoing, reason)
+        elif offset == self._witness:
+            self._passes = verdict == "accepted"
+        if offset == self._witness:
+            self._witness = None
         self._wake.set()
 
-    def lost(self, reason: str, retry_after_s: float | None = None) -> None:
+    def lost(self, reason: str, retry_after_s: float | None = None, *, unrelated: bool = False) -> None:
+        if not unrelated and retry_after_s is None:
+            self._suspect(reason)
         self._lost = LinkError(reason, retry_after_s=retry_after_s)
         self._wake.set()
 
-    def _accepted(self) -> None:
+    def _suspect(self, reason: str) -> None:
+        """The destination ended the connection: was it for an event?"""
+        oldest, silent_s = self._window.oldest, asyncio.get_running_loop().time() - self._progress_at
+        if oldest is None or self._delayed is not None or silent_s > PROMPT_S:
+            return
+        if not self._suspicion.ended(oldest, until=self._window.read_from, passes=self._passes):
+            return
+        if (outgoing := self._window.settle(oldest)) is not None:
+            self._acks += 1
+            self._refuse(outgoing, f"the connection ended whenever it was sent, and others pass ({reason})")
+
+    def _accepted(self, outgoing: Outgoing) -> None:
         self.delivery.delivered += 1
+        self._last_accepted, self._passes = outgoing, True
+        self._suspicion.settled(self._window.cursor.next_offset)
         self._attempts = 0
-        if self._troubled:
+        if self._troubled and not self._window.doubted:
             self._troubled = False
             logger.info("sink %s delivers again", self.sink_id)
 
@@ -186,6 +227,8 @@ class Forwarder:
     async def _connect(self) -> Session:
         self._lost, self._again_at = None, None
         self._window = Window(self._window.cursor)
+        self._suspicion.settled(self._window.cursor.next_offset)
+        self._witness, self._delayed, self._passes = None, None, False
         self._read.clear()
         try:
             async with asyncio.timeout(CONNECT_WITHIN_S):
@@ -206,7 +249,7 @@ class Forwarder:
             session.abort()
             raise
         finally:
-            self._note_cursor()
+            self._note_cursor(leaving=True)
 
     async def _turn(self, session: Session) -> bool:
         """Do what there is to do now; says whether the session has done its work."""
@@ -225,7 +268,7 @@ class Forwarder:
         return now >= self._close_by or (not len(self._window) and self._window.read_from >= self._log.next_offset)
 
     def _check_silence(self, now: float) -> None:
-        if not len(self._window) or self._window.all_held:
+        if (not len(self._window) or self._window.all_held) and self._witness is None:
             return
         if now >= self._progress_at + ACK_WITHIN_S:
             raise LinkError(f"no acknowledgement for {ACK_WITHIN_S:g} s")
@@ -242,10 +285,17 @@ class Forwarder:
         if self._again_at is not None:
             self._wake_at(self._again_at)
             return
+        if self._witness is not None:
+            return
         if not len(self._window):
             self._progress_at = asyncio.get_running_loop().time()
+        window_max = session.window_max
+        if self._suspicion.isolating:
+            window_max = 1
+            if await self._show_that_events_pass(session):
+                return
         sent = False
-        while len(self._window) < session.window_max and (event := await self._next_event()) is not None:
+        while len(self._window) < window_max and (event := await self._next_event()) is not None:
             outgoing = Outgoing(event, self._window.previous)
             self._window.sent(outgoing)
             session.send(outgoing)
@@ -254,19 +304,60 @@ class Forwarder:
             session.flush()
             self._wake_at(self._progress_at + ACK_WITHIN_S)
 
-    async def _next_event(self) -> Event | None:
-        if not self._read and self._window.read_from < self._log.next_offset:
-            page = await self._log.read(self._window.read_from, READ_EVENTS)
-            if page.gap is not None:
-                logger.warning("sink %s: offsets %d to %d were trimmed unread", self.sink_id, *page.gap)
-                self._window.skip_to(page.gap[1] + 1)
-            self._read.extend(page.events)
-        return self._read.popleft() if self._read else None
+    async def _show_that_events_pass(self, session: Session) -> bool:
+        """Before the suspect is sent alone: see `suspect.py`. False when there is nothing (more) to show."""
+        if self._delayed is not None and len(self._window) == 1:
+            self._send_alone(session, self._delayed)
+            self._delayed = None
+        elif self._passes or len(self._window):
+            return False
+        elif self._last_accepted is not None:
+            self._witness = self._last_accepted.event.offset
+            self._send_alone(session, self._last_accepted)
+        else:
+            await self._let_the_next_go_first(session)
+        return True
 
-    def _note_cursor(self) -> None:
-        if self._acks:
+    async def _let_the_next_go_first(self, session: Session) -> None:
+        """Nothing was accepted since the start, so the event behind the suspect must show it."""
+        both: list[Outgoing] = []
+        while len(both) < 2 and (event := await self._next_event()) is not None:
+            both.append(Outgoing(event, self._window.previous))
+            self._window.sent(both[-1])
+        if both:
+            self._delayed = both[0] if len(both) > 1 else None
+            self._send_alone(session, both[-1])
+
+    def _send_alone(self, session: Session, outgoing: Outgoing) -> None:
+        self._progress_at = asyncio.get_running_loop().time()
+        session.send(outgoing)
+        session.flush()
+        self._wake_at(self._progress_at + ACK_WITHIN_S)
+
+    async def _next_event(self) -> Event | None:
+        """The next event of the selection, None at the log's end."""
+        while True:
+            if not self._read and self._window.read_from < self._log.next_offset:
+                await self._read_on()
+            if not self._read:
+                return None
+            event = self._read.popleft()
+            if self._selection.selects(event):
+                return event
+            self._window.skip_to(event.offset + 1)
+            self._passed_over += 1
+
+    async def _read_on(self) -> None:
+        page = await self._log.read(self._window.read_from, READ_EVENTS)
+        if page.gap is not None:
+            logger.warning("sink %s: offsets %d to %d were trimmed unread", self.sink_id, *page.gap)
+            self._window.skip_to(page.gap[1] + 1)
+        self._read.extend(page.events)
+
+    def _note_cursor(self, *, leaving: bool = False) -> None:
+        if self._acks or self._passed_over >= PASSED_OVER_NOTED or (leaving and self._passed_over):
             self._recorder.ride(self.sink_id, self._window.cursor, self._acks)
-            self._acks = 0
+            self._acks = self._passed_over = 0
 
     def _wake_at(self, at: float) -> None:
         """Wake no later than that; a timer that is due earlier stays and finds nothing to do."""

@@ -44,6 +44,7 @@ EVENT_TYPES: Final[Mapping[str, str]] = {
     "config.loaded": "a configuration came into force",
     "log.gap": "events that were lost or trimmed unread, named and counted",
     "event.refused": "a sink refused an event for good; it lies in that sink's dead letters",
+    "sink.test": "sent by `gateway sinks test` to one sink, and recorded nowhere",
     "store.degraded": "the disk refused a commit",
     "store.recovered": "the disk takes commits again",
 }

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
-from typing import Any
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import Any, NamedTuple
 
 import msgspec
 
 from gateway.event import Event
+from gateway.selection import Selection
+from gateway.sink import Present
 
 SHOWN = frozenset({"reading", "state"})
 """Types with a value that stays true until the next one; an `input` is over when it happened."""
@@ -15,17 +17,37 @@ SHOWN = frozenset({"reading", "state"})
 AVAILABILITY = {"device.available": True, "device.unavailable": False}
 
 
+class _Watcher(NamedTuple):
+    changed: Callable[[Event], None]
+    forgotten: Callable[[str], None] | None
+
+
 class Latest:
     """Implements `gateway.sink.Present`. One entry for each subject, so it is as bounded as the configuration."""
 
     def __init__(
-        self, birth: Callable[[], dict[str, Any]], subjects: Callable[[], Collection[str]] | None = None
+        self, birth: Callable[[], dict[str, Any]], devices: Callable[[], Mapping[str, Collection[str]]] = dict
     ) -> None:
-        """`birth` makes the status document, `subjects` tells all that the configuration in force can speak of."""
-        self._birth, self._subjects = birth, subjects
+        """`birth` makes the status document, `devices` tells what the configuration in force has: id -> channels."""
+        self._birth, self._devices = birth, devices
+        self._configured = devices()
         self._values: dict[str, Event] = {}
         self._available: dict[str, bool] = {}
-        self._watchers: list[Callable[[Event], None]] = []
+        self._watchers: list[_Watcher] = []
+
+    def configure(self, devices: Mapping[str, Collection[str]]) -> None:
+        """Take in what the configuration has: device id -> its channels. What it lost is forgotten, and told."""
+        before, after = _names(self._configured), _names(devices)
+        self._configured = devices
+        for name in sorted(before - after):
+            self._values.pop(name, None)
+            self._available.pop(name, None)
+            for watcher in tuple(self._watchers):
+                if watcher.forgotten is not None:
+                    watcher.forgotten(name)
+
+    def configured(self) -> Mapping[str, Collection[str]]:
+        return self._configured
 
     def values(self) -> Iterable[Event]:
         return tuple(self._values.values())
@@ -36,12 +58,15 @@ class Latest:
     def status(self) -> dict[str, Any]:
         return self._birth()
 
-    def watch(self, changed: Callable[[Event], None]) -> Callable[[], None]:
-        self._watchers.append(changed)
+    def watch(
+        self, changed: Callable[[Event], None], forgotten: Callable[[str], None] | None = None
+    ) -> Callable[[], None]:
+        watcher = _Watcher(changed, forgotten)
+        self._watchers.append(watcher)
 
         def end() -> None:
-            if changed in self._watchers:
-                self._watchers.remove(changed)
+            if watcher in self._watchers:
+                self._watchers.remove(watcher)
 
         return end
 
@@ -56,16 +81,9 @@ class Latest:
                 self._tell(event)
                 if event.type == "device.unavailable":
                     self._blank(event)
-            elif event.type == "config.loaded":
-                self._forget()
+            elif event.type == "config.loaded":  # the last words about what it lost stand before it in the log
+                self.configure(self._devices())
                 self._tell(event)
-
-    def _forget(self) -> None:
-        """What the configuration lost is present no more. Its last events stand before this one in the log."""
-        if self._subjects is not None:
-            known = self._subjects()
-            self._values = {subject: event for subject, event in self._values.items() if subject in known}
-            self._available = {device: up for device, up in self._available.items() if device in known}
 
     def _blank(self, unavailable: Event) -> None:
         """A device that does not answer has no values: say so, rather than let the last ones stand."""
@@ -79,5 +97,82 @@ class Latest:
                 self._tell(blank)
 
     def _tell(self, event: Event) -> None:
-        for changed in tuple(self._watchers):
-            changed(event)
+        for watcher in tuple(self._watchers):
+            watcher.changed(event)
+
+
+def _names(devices: Mapping[str, Collection[str]]) -> set[str]:
+    return {*devices, *(f"{device}/{channel}" for device, channels in devices.items() for channel in channels)}
+
+
+class Chosen:
+    """The part of a `Present` that one sink's selection shows. What is configured stays whole: of what another sink
+    may show on the same broker nothing is cleared.
+    """
+
+    def __init__(self, present: Present, selection: Selection) -> None:
+        self._present, self._selection = present, selection
+
+    def values(self) -> Iterable[Event]:
+        return (event for event in self._present.values() if self._shows(event))
+
+    def availability(self) -> Iterable[tuple[str, bool]]:
+        return ((device, up) for device, up in self._present.availability() if self._shows_device(device))
+
+    def status(self) -> dict[str, Any]:
+        return self._present.status()
+
+    def configured(self) -> Mapping[str, Collection[str]]:
+        return self._present.configured()
+
+    def watch(
+        self, changed: Callable[[Event], None], forgotten: Callable[[str], None] | None = None
+    ) -> Callable[[], None]:
+        def look(event: Event) -> None:
+            if self._shows(event):
+                changed(event)
+
+        return self._present.watch(look, forgotten)
+
+    def _shows(self, event: Event) -> bool:
+        if event.type == "config.loaded":
+            return True
+        if event.type in AVAILABILITY:
+            return self._shows_device(event.subject)
+        return self._selection.names(event.type, event.subject)
+
+    def _shows_device(self, device: str) -> bool:
+        """A device is shown with any of its channels."""
+        subjects = [device, *(f"{device}/{channel}" for channel in self._present.configured().get(device, ()))]
+        return any(map(self._selection.names_subject, subjects))
+
+
+def chosen(present: Present, selection: Selection) -> Present:
+    """What a sink with this selection shows."""
+    return present if selection.everything else Chosen(present, selection)
+
+
+def newest(events: Iterable[Event], known: Collection[str]) -> list[Event]:
+    """Of events in the order of the log, those from which `Latest.apply` makes the same picture of what is `known`.
+
+    Also true when older events are put before the result, and this is asked of both together.
+    """
+    values: dict[str, Event] = {}
+    blanks: dict[str, Event] = {}  # subject -> the outage that took its value away: the first one after it
+    first_outages: dict[str, Event] = {}  # what takes away values that older events may hold
+    availability: dict[str, Event] = {}
+    for event in events:
+        if event.subject not in known:
+            continue
+        if event.type in SHOWN:
+            values[event.subject] = event
+            blanks.pop(event.subject, None)
+        elif event.type in AVAILABILITY:
+            availability[event.subject] = event
+            if not AVAILABILITY[event.type]:
+                first_outages.setdefault(event.subject, event)
+                for subject in values:
+                    if subject.startswith(f"{event.subject}/"):
+                        blanks.setdefault(subject, event)
+    kept = (one for group in (values, blanks, first_outages, availability) for one in group.values())
+    return sorted({event.offset: event for event in kept}.values(), key=lambda event: event.offset)

@@ -24,7 +24,7 @@ destination takes nothing of this kind now (quota, no permission); the event is 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, NamedTuple, Protocol
 
@@ -47,8 +47,11 @@ class Report(Protocol):
     def settled(self, offset: int, verdict: Verdict, reason: str = "") -> None:
         """The destination answered for one event."""
 
-    def lost(self, reason: str, retry_after_s: float | None = None) -> None:
-        """The connection is gone. `retry_after_s` is a wait that the reason itself asks for, None for the usual one."""
+    def lost(self, reason: str, retry_after_s: float | None = None, *, unrelated: bool = False) -> None:
+        """The connection is gone. `retry_after_s` is a wait that the reason itself asks for, None for the usual one.
+
+        `unrelated` says that what was sent had nothing to do with it: the destination said so, or it fell silent.
+        """
 
 
 class Present(Protocol):
@@ -63,19 +66,29 @@ class Present(Protocol):
     def status(self) -> dict[str, Any]:
         """The birth document: version, configuration hash, devices, clock, labels."""
 
-    def watch(self, changed: Callable[[Event], None]) -> Callable[[], None]:
-        """Call `changed` with each new value and availability event, also with the values that an outage takes away;
-        returns what ends the watch.
+    def configured(self) -> Mapping[str, Collection[str]]:
+        """Device id -> its channels: all that the configuration has, whether it has spoken or not."""
+
+    def watch(
+        self, changed: Callable[[Event], None], forgotten: Callable[[str], None] | None = None
+    ) -> Callable[[], None]:
+        """Call `changed` with each new value and availability event, also with the values that an outage takes away,
+        and `forgotten` with each device and subject that the configuration loses; returns what ends the watch.
         """
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Who we are towards a sink. `run` is new at each opening of the log."""
+    """Who we are towards a sink. `run` is new at each opening of the log.
+
+    `probe` asks for a connection beside the gateway's own, which may be up at the same time: it carries events and
+    says nothing of what is true now.
+    """
 
     gateway_id: str
     run: str
     present: Present
+    probe: bool = False
 
 
 class Session(ABC):
@@ -111,6 +124,12 @@ class Sink(ABC):
     @abstractmethod
     def create(cls, options: Any, identity: Identity) -> Sink:
         """The sink for these options. Cheap: nothing is connected, nothing heavy imported, before `connect`."""
+
+    @classmethod
+    def where(cls, options: Any) -> str:
+        """Where events go, as a person would say it. Holds no secret."""
+        del options
+        return ""
 
     @classmethod
     def cautions(cls, options: Any) -> tuple[tuple[str, str], ...]:

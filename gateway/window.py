@@ -50,8 +50,22 @@ class Window:
         return self._end.previous
 
     @property
+    def oldest(self) -> int | None:
+        """The offset of the oldest event that the destination owes an answer for, None where it owes none."""
+        for outgoing in self._order:
+            offset = outgoing.event.offset
+            if offset not in self._settled and offset not in self._held:
+                return offset
+        return None
+
+    @property
     def holding(self) -> bool:
         return bool(self._held)
+
+    @property
+    def doubted(self) -> bool:
+        """An event was held and has not settled since, whatever happened to others."""
+        return bool(self._strikes)
 
     @property
     def all_held(self) -> bool:

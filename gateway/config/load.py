@@ -153,7 +153,7 @@ def _sink(findings: Findings, plugins: Plugins, node: MapNode, path: NodePath) -
     for key, sentence in sink.cautions(options):
         findings.caution(own.keys.get(key, node.place), (*path, key), sentence)
     findings.caution_open_secrets(options, own, path)
-    return SinkConfig(entry.id, sink, options) if entry else None
+    return SinkConfig(entry.id, sink, options, entry.events) if entry else None
 
 
 def _hash(
@@ -163,11 +163,16 @@ def _hash(
     meaning = {
         "gateway": _dump(identity),
         "devices": [_device_meaning(device) for device in devices],
-        "sinks": [{"id": sink.id, "sink": sink.sink.name, "options": _dump(sink.options)} for sink in sinks],
+        "sinks": [_sink_meaning(sink) for sink in sinks],
         "buffer": _dump(buffer),
     }
     canonical = json.dumps(meaning, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()[:_HASH_DIGITS]
+
+
+def _sink_meaning(sink: SinkConfig) -> dict[str, Any]:
+    meaning = {"id": sink.id, "sink": sink.sink.name, "options": _dump(sink.options)}
+    return meaning | {"events": _dump(sink.events)}
 
 
 def _device_meaning(device: DeviceConfig) -> dict[str, Any]:

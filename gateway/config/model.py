@@ -12,7 +12,9 @@ from pydantic import AfterValidator, Field, StringConstraints
 from gateway.config.channel import ChannelConfig
 from gateway.config.nodes import Place
 from gateway.driver import Channel, Driver, Signal
+from gateway.event import Quality
 from gateway.options import Duration, Identifier, Options, Size
+from gateway.selection import Selection, check_subject, check_type
 from gateway.sink import Sink
 
 __all__ = [
@@ -83,11 +85,30 @@ class DeviceEntry(Options):
     )
 
 
+class EventsConfig(Options):
+    """`events:` of a sink: which it gets. `log.gap` and `event.refused` pass always."""
+
+    types: Annotated[list[Annotated[str, AfterValidator(check_type)]], Field(min_length=1, max_length=64)] | None = (
+        Field(None, description="of these types, such as reading or device.*; default: all")
+    )
+    subjects: (
+        Annotated[list[Annotated[str, AfterValidator(check_subject)]], Field(min_length=1, max_length=256)] | None
+    ) = Field(None, description="about these subjects, such as air/*, */temperature or air/**; default: all")
+    quality: Annotated[list[Quality], Field(min_length=1, max_length=3)] | None = Field(
+        None, description="where an event has a quality, of these: good, uncertain, bad; default: all"
+    )
+
+    @property
+    def selection(self) -> Selection:
+        return Selection(self.types, self.subjects, self.quality)
+
+
 class SinkEntry(Options):
     """What every entry of `sinks:` says; its other keys are the sink's options."""
 
     id: Identifier = Field(description="name of the sink; what it has read of the log is remembered under this name")
     sink: str = Field(description="what kind of sink it is")
+    events: EventsConfig = Field(EventsConfig(), description="which events it gets")
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +138,7 @@ class SinkConfig:
     id: str
     sink: type[Sink]
     options: Options
+    events: EventsConfig = field(default_factory=EventsConfig)
 
 
 @dataclass(frozen=True, slots=True)

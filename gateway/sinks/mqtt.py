@@ -1,4 +1,4 @@
-"""The sink `mqtt`: events, retained state and birth to an MQTT broker, version 5 or 3.1.1, over TCP or TLS.
+"""The sink `mqtt`: events, retained state and birth to an MQTT broker, version 5 or 3.1.1, over TCP, TLS or WebSocket.
 
 How the parts fit: `mqtt_options` reads the YAML, `mqtt_dial` reaches the broker, `mqtt_stream` is the socket,
 `mqtt_wire` speaks MQTT through paho, `mqtt_topics` names topics and conflates state, `mqtt_session` settles events.
@@ -7,33 +7,40 @@ How the parts fit: `mqtt_options` reads the YAML, `mqtt_dial` reaches the broker
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
+from gateway.errors import LinkError
 from gateway.options import Options
 from gateway.sink import Identity, Report, Session, Sink
 from gateway.sinks.mqtt_options import MqttOptions, cautions
-from gateway.sinks.mqtt_topics import Topics, farewell
+from gateway.sinks.mqtt_topics import Topics, farewell, state_bytes, value_bytes
 
 if TYPE_CHECKING:
     from gateway.sinks.mqtt_dial import Dialler
+    from gateway.sinks.mqtt_session import Manner
     from gateway.sinks.mqtt_wire import Login
 
 logger = logging.getLogger("gateway.sinks.mqtt")
 
 
+PROBE_SUFFIX: Final = "-test"
+
+
 class MqttSink(Sink):
-    """One broker. Between connections it keeps only its dialler, whose thread may hang."""
+    """One broker, at one of several addresses. Between connections it keeps its diallers, whose threads may hang."""
 
     name: ClassVar[str] = "mqtt"
-    summary: ClassVar[str] = "an MQTT broker (5 or 3.1.1, TCP or TLS)"
+    summary: ClassVar[str] = "an MQTT broker (5 or 3.1.1; TCP, TLS or WebSocket)"
     Options: ClassVar[type[Options]] = MqttOptions
 
     def __init__(self, options: MqttOptions, identity: Identity) -> None:
         self._options = options
         self._identity = identity
-        self._client_id = options.client_id or identity.gateway_id
-        self._topics = Topics(options.base, identity.gateway_id)
-        self._dialler: Dialler | None = None
+        self._client_id = (options.client_id or identity.gateway_id) + (PROBE_SUFFIX if identity.probe else "")
+        self._topics = Topics(options.base, identity.gateway_id, options.topics.model_dump())
+        self._diallers: tuple[Dialler, ...] = ()
+        self._manner: Manner | None = None
+        self._turn = 0
         self._complained = False
 
     @classmethod
@@ -41,21 +48,59 @@ class MqttSink(Sink):
         return cls(options, identity)
 
     @classmethod
+    def where(cls, options: Any) -> str:
+        return ", ".join(options.url)
+
+    @classmethod
     def cautions(cls, options: Any) -> tuple[tuple[str, str], ...]:
         return cautions(options)
 
     async def connect(self, report: Report) -> Session:
+        """The first address that works. One that gives no answer in time has the next in its place the next time."""
+        self._prepare()
+        troubles: list[LinkError] = []
+        while self._turn < len(self._diallers):
+            dialler = self._diallers[self._turn]
+            self._turn += 1
+            try:
+                session = await self._open(dialler, report)
+            except LinkError as error:
+                troubles.append(error)
+            except BaseException:
+                self._turn %= len(self._diallers)
+                raise
+            else:
+                self._turn = 0
+                return session
+        self._turn = 0
+        raise _together(troubles)
+
+    def _prepare(self) -> None:
         # paho, TLS and what they bring: only those who connect pay for the import.
-        from gateway.sinks.mqtt_dial import Dialler  # noqa: PLC0415
-        from gateway.sinks.mqtt_session import JSON, MqttSession  # noqa: PLC0415
+        from gateway.sinks.mqtt_dial import Dialler, Papers  # noqa: PLC0415
+        from gateway.sinks.mqtt_session import JSON, TEXT, Manner  # noqa: PLC0415
+        from gateway.sinks.mqtt_sweep import Sweep  # noqa: PLC0415
+
+        options = self._options
+        if self._manner is None:
+            papers = Papers(options.ca, options.cert, options.key)
+            self._diallers = tuple(Dialler(address, papers) for address in options.addresses)
+            encode, kind = (value_bytes, TEXT) if options.payload == "value" else (state_bytes, JSON)
+            self._manner = Manner(self._topics, Sweep(self._topics.ours()), self._complain, encode, kind)
+
+    async def _open(self, dialler: Dialler, report: Report) -> Session:
+        from gateway.sinks.mqtt_session import JSON, MqttSession  # noqa: PLC0415 - as in `_prepare`
+        from gateway.sinks.mqtt_websocket import Frames  # noqa: PLC0415
         from gateway.sinks.mqtt_wire import Message, Wire  # noqa: PLC0415
 
-        if self._dialler is None:
-            self._dialler = Dialler(self._options.address, self._options.ca)
-        session = MqttSession(self._topics, self._identity, report, self._complain)
-        will = Message(self._topics.status, farewell(self._identity.run), JSON, retain=True)
-        wire = Wire(await self._dialler.dial(), self._login(), will, session)
-        await session.open(wire, self._options.window)
+        assert self._manner is not None, "_prepare comes first"
+        connected = await dialler.dial()
+        session = MqttSession(self._manner, self._identity, report)
+        will = None
+        if not self._identity.probe:
+            will = Message(self._topics.status, farewell(self._identity.run), JSON, retain=True)
+        frames = Frames() if dialler.address.path is not None else None
+        await session.open(Wire(connected, self._login(), will, session, frames), self._options.window)
         return session
 
     def _complain(self, topic: str, why: str) -> None:
@@ -75,3 +120,9 @@ class MqttSink(Sink):
             keepalive_s=round(options.keepalive_s),
             version_5=options.version == "5",
         )
+
+
+def _together(troubles: list[LinkError]) -> LinkError:
+    """One error that says what each address answered. What the first asks us to wait counts."""
+    reasons = dict.fromkeys(trouble.reason for trouble in troubles)
+    return LinkError("; ".join(reasons), retry_after_s=troubles[0].retry_after_s) if troubles else LinkError("no URL")

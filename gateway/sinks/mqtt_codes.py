@@ -25,6 +25,21 @@ EVENTS_FAULT: Final = frozenset(
 )
 """PUBACK codes that this event will meet for ever. All others may pass: quota, permission, a broker in trouble."""
 
+UNRELATED: Final = frozenset(
+    {
+        0x89,  # server busy
+        0x8B,  # server shutting down
+        0x8D,  # keep alive timeout
+        0x8E,  # session taken over
+        0x98,  # administrative action
+        0x9C,  # use another server
+        0x9D,  # server moved
+        0x9F,  # connection rate exceeded
+        0xA0,  # maximum connect time
+    }
+)
+"""DISCONNECT codes that have nothing to do with what was published."""
+
 ADVICE: Final[Mapping[int, str]] = {
     0x84: "the broker speaks another version of MQTT; try `version: 3.1.1`",
     0x85: "the broker does not take this `client_id`",

@@ -13,9 +13,11 @@ import ssl
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 from gateway.errors import LinkError
 from gateway.sinks.mqtt_options import Address
+from gateway.sinks.mqtt_websocket import NoWebSocket, shake_hands
 
 DIAL_TIMEOUT_S = 3.0
 PREVIOUS_WAIT_S = 0.5
@@ -26,12 +28,20 @@ class NoHandshake(OSError):
     """The other side closed the connection instead of shaking hands."""
 
 
+class Papers(NamedTuple):
+    """Files for TLS: whom we trust, and who we are. None is the system's list, and nobody."""
+
+    ca: Path | None = None
+    cert: Path | None = None
+    key: Path | None = None
+
+
 class Dialler:
     """Opens connections to one address, one at a time."""
 
-    def __init__(self, address: Address, ca: Path | None) -> None:
-        self._address = address
-        self._ca = ca
+    def __init__(self, address: Address, papers: Papers | None = None) -> None:
+        self.address = address
+        self._papers = papers or Papers()
         self._attempt: _Attempt | None = None
 
     async def dial(self) -> socket.socket:
@@ -41,7 +51,7 @@ class Dialler:
             LinkError: not reachable, not trusted, or the thread of the last attempt still hangs.
         """
         await self._end_of_previous()
-        attempt = self._attempt = _Attempt(self._address, self._ca, asyncio.get_running_loop())
+        attempt = self._attempt = _Attempt(self.address, self._papers, asyncio.get_running_loop())
         return await attempt.outcome()
 
     async def _end_of_previous(self) -> None:
@@ -51,15 +61,15 @@ class Dialler:
             async with asyncio.timeout(PREVIOUS_WAIT_S):
                 await self._attempt.ended.wait()
         except TimeoutError:
-            raise LinkError(f"{self._address}: the last attempt still hangs in the name look-up or handshake") from None
+            raise LinkError(f"{self.address}: the last attempt still hangs in the name look-up or handshake") from None
 
 
 class _Attempt:
     """One thread, one socket. Whoever gives up closes what the thread still brings."""
 
-    def __init__(self, address: Address, ca: Path | None, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, address: Address, papers: Papers, loop: asyncio.AbstractEventLoop) -> None:
         self.ended = asyncio.Event()
-        self._address, self._ca, self._loop = address, ca, loop
+        self._address, self._papers, self._loop = address, papers, loop
         self._result: asyncio.Future[socket.socket] = loop.create_future()
         self._lock = threading.Lock()
         self._open: socket.socket | None = None
@@ -86,7 +96,7 @@ class _Attempt:
         connected: socket.socket | None = None
         error: Exception | None = None
         try:
-            connected = _reach(self._address, self._ca, self._loop.time, self._hold)
+            connected = _reach(self._address, self._papers, self._loop.time, self._hold)
         except (OSError, ValueError) as trouble:
             error = LinkError(explain(trouble, self._address))
         except Exception as bug:  # noqa: BLE001 - the edge of the thread: whoever waits must hear of it
@@ -116,10 +126,25 @@ class _Attempt:
 
 
 def _reach(
-    address: Address, ca: Path | None, now_s: Callable[[], float], hold: Callable[[socket.socket], None]
+    address: Address, papers: Papers, now_s: Callable[[], float], hold: Callable[[socket.socket], None]
 ) -> socket.socket:
-    """Blocks. All addresses of the name share the time, so that a dead first one leaves some for the next."""
-    context = _trust(ca) if address.tls else None
+    """Blocks. TCP, then TLS and WebSocket where the address asks for them."""
+    context = _trust(papers) if address.tls else None
+    opened = _connect(address, now_s, hold)
+    if context is not None:
+        opened = _secure(opened, context, address.host, hold)
+    if address.path is not None:
+        opened.settimeout(DIAL_TIMEOUT_S)
+        try:
+            shake_hands(opened, str(address), address.path)
+        except BaseException:
+            opened.close()
+            raise
+    return opened
+
+
+def _connect(address: Address, now_s: Callable[[], float], hold: Callable[[socket.socket], None]) -> socket.socket:
+    """All addresses of the name share the time, so that a dead first one leaves some for the next."""
     deadline_s = now_s() + DIAL_TIMEOUT_S
     found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
     trouble: OSError = TimeoutError("no address answered")
@@ -137,17 +162,39 @@ def _reach(
             opened.close()
             trouble = error
         else:
-            return opened if context is None else _secure(opened, context, address.host, hold)
+            return opened
     raise trouble
 
 
-def _trust(ca: Path | None) -> ssl.SSLContext:
+def _trust(papers: Papers) -> ssl.SSLContext:
     try:
-        return ssl.create_default_context(cafile=ca)
+        context = ssl.create_default_context(cafile=papers.ca)
     except ssl.SSLError:
-        raise ValueError(f"`ca`: {ca} holds no certificate in PEM form") from None
+        raise ValueError(f"`ca`: {papers.ca} holds no certificate in PEM form") from None
     except OSError as error:
-        raise ValueError(f"`ca`: cannot read {ca}: {error.strerror}") from None
+        raise ValueError(f"`ca`: cannot read {papers.ca}: {error.strerror}") from None
+    if papers.cert is not None:
+        _identify(context, papers.cert, papers.key or papers.cert)
+    return context
+
+
+def _identify(context: ssl.SSLContext, cert: Path, key: Path) -> None:
+    """Our own certificate, which the broker may ask for."""
+    for name, file in (("cert", cert), ("key", key)):
+        try:
+            with file.open("rb"):
+                pass
+        except OSError as error:
+            raise ValueError(f"`{name}`: cannot read {file}: {error.strerror}") from None
+    try:
+        # Without a passphrase at hand OpenSSL would ask for one on the terminal.
+        context.load_cert_chain(cert, key, password=lambda: b"")
+    except ssl.SSLError as error:
+        if error.reason == "KEY_VALUES_MISMATCH":
+            raise ValueError(f"`key`: {key} is not the key of the certificate in {cert}") from None
+        raise ValueError(
+            f"`cert`, `key`: {cert} and {key} hold no certificate and key in PEM form, or the key has a passphrase"
+        ) from None
 
 
 def _secure(
@@ -178,6 +225,8 @@ def explain(trouble: Exception, address: Address) -> str:
             text = (
                 f"the broker's certificate is not trusted: {trouble.verify_message.rstrip('.')}{_trust_advice(trouble)}"
             )
+        case NoWebSocket():
+            text = f"no WebSocket there: {trouble}; is this the broker's WebSocket port, and the path as in `url:`?"
         case NoHandshake() | ssl.SSLError():
             why = getattr(trouble, "reason", None) or "connection closed"
             text = f"the TLS handshake failed ({why}): is this the broker's TLS port, and not that of mqtt://?"

@@ -4,27 +4,33 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from pathlib import Path
 from typing import Annotated, Final, Literal, NamedTuple
 from urllib.parse import SplitResult, urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, WithJsonSchema, model_validator
 
-from gateway.options import Duration, Options
+from gateway.options import Duration, LocalFile, Options
+from gateway.sinks.mqtt_templates import CLEARED, DEFAULTS, read_template
 
-PORTS: Final = {"mqtt": 1883, "mqtts": 8883}
-EXPECTED: Final = "expected mqtt://host, mqtts://host or mqtts://host:port"
+PORTS: Final = {"mqtt": 1883, "mqtts": 8883, "ws": 80, "wss": 443}
+SECURE: Final = frozenset({"mqtts", "wss"})
+WEBSOCKETS: Final = frozenset({"ws", "wss"})
+WEBSOCKET_PATH: Final = "/mqtt"
+EXPECTED: Final = "expected mqtt://host, mqtts://host or mqtts://host:port, or ws:// or wss:// with a path"
+URLS_MAX: Final = 8
 
+_PATH: Final = re.compile(r"/[A-Za-z0-9._~!$&'()*+,;=:@%/-]{0,255}")
 _NAME: Final = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,62})(?:\.[A-Za-z0-9_-]{1,63})*\.?")
 _BASE: Final = re.compile(r"[^/+#$\x00-\x1f][^+#\x00-\x1f]*")
 
 
 class Address(NamedTuple):
-    """Where a broker listens."""
+    """Where a broker listens. `path` is that of a WebSocket, None for plain MQTT."""
 
     host: str
     port: int
     tls: bool
+    path: str | None = None
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
@@ -56,7 +62,8 @@ def parse_url(url: str) -> Address:
     _check_host(host)
     if port == 0:
         raise ValueError("port 0 cannot be reached: expected a port from 1 to 65535")
-    return Address(host, port or PORTS[parts.scheme], parts.scheme == "mqtts")
+    path = (parts.path or WEBSOCKET_PATH) if parts.scheme in WEBSOCKETS else None
+    return Address(host, port or PORTS[parts.scheme], parts.scheme in SECURE, path)
 
 
 def _check_shape(url: str, parts: SplitResult) -> None:
@@ -64,7 +71,12 @@ def _check_shape(url: str, parts: SplitResult) -> None:
         raise ValueError(f"no scheme: {EXPECTED}")
     if parts.scheme not in PORTS:
         raise ValueError(f"scheme {parts.scheme!r} is not MQTT: {EXPECTED} (mqtts is MQTT over TLS)")
-    if parts.path not in {"", "/"} or parts.query or parts.fragment:
+    if parts.query or parts.fragment:
+        raise ValueError(f"nothing may follow the port or path: {EXPECTED}")
+    if parts.scheme in WEBSOCKETS:
+        if parts.path and not _PATH.fullmatch(parts.path):
+            raise ValueError(f"the path cannot be read: {EXPECTED}, without blanks")
+    elif parts.path not in {"", "/"}:
         raise ValueError(f"nothing may follow the port: {EXPECTED}; topics are named by `base:`")
 
 
@@ -96,6 +108,24 @@ def _read_version(version: object) -> object:
     return version
 
 
+def _as_list(urls: object) -> object:
+    return [urls] if isinstance(urls, str) else urls
+
+
+Urls = Annotated[
+    list[Annotated[str, AfterValidator(_check_url)]],
+    Field(min_length=1, max_length=URLS_MAX),
+    BeforeValidator(_as_list),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string"},
+                {"type": "array", "items": {"type": "string"}, "minItems": 1, "maxItems": URLS_MAX},
+            ]
+        }
+    ),
+]
+
 Version = Annotated[
     Literal["5", "3.1.1"],
     BeforeValidator(_read_version),
@@ -103,17 +133,62 @@ Version = Annotated[
 ]
 
 
+def _template(kind: str) -> AfterValidator:
+    def check(text: str) -> str:
+        read_template(kind, text)
+        return text
+
+    return AfterValidator(check)
+
+
+class TopicsOptions(Options):
+    """`topics:` of `sink: mqtt`. Templates; which fields each may name stands in `mqtt_templates.FIELDS`."""
+
+    event: Annotated[str, _template("event")] = Field(
+        DEFAULTS["event"], description="of each event; fields: base, gateway, subject, type"
+    )
+    state: Annotated[str, _template("state")] = Field(
+        DEFAULTS["state"],
+        description="of the newest value, retained; fields: base, gateway, subject, device, channel",
+    )
+    availability: Annotated[str, _template("availability")] = Field(
+        DEFAULTS["availability"],
+        description="of `online` and `offline`, retained; fields: base, gateway, device",
+    )
+    status: Annotated[str, _template("status")] = Field(
+        DEFAULTS["status"], description="of the birth document and last will, retained; fields: base, gateway"
+    )
+
+    @model_validator(mode="after")
+    def _differ(self) -> TopicsOptions:
+        names: dict[str, str] = {}
+        for kind in TopicsOptions.model_fields:
+            text = getattr(self, kind).replace("{device}/{channel}", "{subject}")
+            if (other := names.setdefault(text, kind)) != kind:
+                raise ValueError(f"`{other}` and `{kind}` have the same topics: give each its own")
+        return self
+
+
 class MqttOptions(Options):
     """Options of `sink: mqtt`."""
 
-    url: Annotated[str, AfterValidator(_check_url)] = Field(
-        description="where the broker listens: mqtts://host[:8883] with TLS, mqtt://host[:1883] without",
-        examples=["mqtts://broker.local", "mqtt://127.0.0.1:1883"],
+    url: Urls = Field(
+        description=(
+            "where the broker listens: mqtts://host[:8883] with TLS, mqtt://host[:1883] without, wss://host/path or "
+            "ws://host/path through a WebSocket; or a list of such, tried in order"
+        ),
+        examples=["mqtts://broker.local", "mqtt://127.0.0.1:1883", ["mqtts://one.local", "mqtts://two.local"]],
     )
     username: str | None = Field(None, min_length=1, max_length=65535, description="login name, where the broker asks")
     password: SecretStr | None = Field(None, description="login password; write `!secret name`")
-    ca: Annotated[Path, Field(strict=False)] | None = Field(
+    ca: LocalFile | None = Field(
         None, description="PEM file of the authority that signed the broker's certificate; default: the system's list"
+    )
+    cert: LocalFile | None = Field(
+        None, description="PEM file of our own certificate, where the broker asks for one (mutual TLS)"
+    )
+    key: LocalFile | None = Field(
+        None, description="PEM file of the key of `cert`, without a passphrase; default: it stands in the same file"
     )
     version: Version = Field("5", description="protocol version; 3.1.1 cannot report that a broker refused an event")
     keepalive_s: Annotated[Duration, Field(ge=1, le=65535)] = Field(
@@ -123,23 +198,37 @@ class MqttOptions(Options):
         None, description="name towards the broker, different for every connection to it; default: the gateway's id"
     )
     base: Annotated[str, AfterValidator(_check_base)] = Field(
-        "gateway", description="all topics begin with <base>/<gateway id>/"
+        "gateway", description="all topics begin with <base>/<gateway id>/, unless `topics` says otherwise"
+    )
+    topics: TopicsOptions = Field(TopicsOptions(), description="other names for topics")
+    payload: Literal["cloudevents", "value"] = Field(
+        "cloudevents",
+        description="what state topics hold: JSON with value, unit, quality and time, or with `value` the bare value",
     )
     window: Annotated[int, Field(ge=1, le=65535)] = Field(
         100, description="events sent but not yet acknowledged; raise it for fast links with a long round trip"
     )
 
     @property
-    def address(self) -> Address:
-        return parse_url(self.url)
+    def addresses(self) -> tuple[Address, ...]:
+        """All brokers, in order."""
+        return tuple(map(parse_url, self.url))
 
     @model_validator(mode="after")
     def _fits_together(self) -> MqttOptions:
         if self.password is not None and self.username is None:
             raise ValueError("`password` without `username`: brokers ask for both")
-        if self.ca is not None and not self.address.tls:
-            raise ValueError("`ca` has no meaning without TLS: write mqtts:// in `url`, or remove `ca`")
+        if self.key is not None and self.cert is None:
+            raise ValueError("`key` without `cert`: the key belongs to a certificate")
+        for name in ("ca", "cert"):
+            if getattr(self, name) is not None and not any(address.tls for address in self.addresses):
+                raise ValueError(
+                    f"`{name}` has no meaning without TLS: write mqtts:// or wss:// in `url`, or remove `{name}`"
+                )
         return self
+
+
+_NOT_CLEARED: Final = "what the broker retains of a removed device stays there: another gateway might own it"
 
 
 def cautions(options: MqttOptions) -> tuple[tuple[str, str], ...]:
@@ -152,8 +241,11 @@ def cautions(options: MqttOptions) -> tuple[tuple[str, str], ...]:
                 "a 3.1.1 broker cannot say that it refused an event: what it refuses counts as delivered",
             )
         )
-    if options.password is not None and not options.address.tls and not options.address.loopback:
+    if options.password is not None and any(not one.tls and not one.loopback for one in options.addresses):
         found.append(
             ("url", "the password crosses the network in the clear: use mqtts:// for another machine's broker")
         )
+    shared = [kind for kind in CLEARED if "gateway" not in read_template(kind, getattr(options.topics, kind)).fields]
+    if shared:
+        found.append(("topics", f"without {{gateway}} in `{'` and `'.join(shared)}` {_NOT_CLEARED}"))
     return tuple(found)

@@ -26,6 +26,7 @@ class Limits:
     in_flight_max: int = IN_FLIGHT_MAX
     packet_bytes_max: int = PACKET_BYTES_MAX
     retains: bool = True
+    wildcards: bool = True
 
 
 def limits_of(reason: ReasonCode, properties: Any) -> Limits:
@@ -43,6 +44,7 @@ def limits_of(reason: ReasonCode, properties: Any) -> Limits:
         in_flight_max=min(getattr(properties, "ReceiveMaximum", IN_FLIGHT_MAX), IN_FLIGHT_MAX),
         packet_bytes_max=getattr(properties, "MaximumPacketSize", PACKET_BYTES_MAX),
         retains=bool(getattr(properties, "RetainAvailable", 1)),
+        wildcards=bool(getattr(properties, "WildcardSubscriptionAvailable", 1)),
     )
 
 

@@ -10,29 +10,34 @@ import asyncio
 import contextlib
 import logging
 from collections import deque
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Collection
+from typing import Final, NamedTuple
 
 from gateway.errors import LinkError
 from gateway.event import CloudEventEncoder, Event
 from gateway.sink import Identity, Outgoing, Report, Session
-from gateway.sinks.mqtt_codes import FAILURE, SESSION_TAKEN_OVER, TAKEN_OVER_RETRY_S, verdict_of
+from gateway.sinks.mqtt_codes import FAILURE, SESSION_TAKEN_OVER, TAKEN_OVER_RETRY_S, UNRELATED, verdict_of
 from gateway.sinks.mqtt_properties import Limits
+from gateway.sinks.mqtt_sweep import Sweep
 from gateway.sinks.mqtt_topics import (
     AVAILABILITY,
     AVAILABILITY_TYPES,
-    CLEARED,
+    CLEAR,
     STATE_TYPES,
     Retained,
     Topics,
+    birth,
     farewell,
     snapshot,
+    state_bytes,
 )
 from gateway.sinks.mqtt_wire import Message, Wire
 
 logger = logging.getLogger("gateway.sinks.mqtt")
 
 JSON: Final = "application/json"
+TEXT: Final = "text/plain; charset=utf-8"
+ONLINE_OFFLINE: Final = frozenset(AVAILABILITY.values())
 RETAINED_IN_FLIGHT_MAX: Final = 10
 SNAPSHOT_WAIT_S: Final = 1.0
 """How long events wait for the picture of a new connection to be handed over, where it exceeds the Receive Maximum."""
@@ -44,17 +49,26 @@ def places(window: int, limits: Limits) -> tuple[int, int]:
     return min(window, max(1, limits.in_flight_max - retained)), retained
 
 
-class MqttSession(Session):
-    """`report` hears of events, `complain(topic, why)` of retained messages that the broker refuses."""
+class Manner(NamedTuple):
+    """How a sink speaks: what is the same for all its sessions."""
 
-    def __init__(
-        self, topics: Topics, identity: Identity, report: Report, complain: Callable[[str, str], None]
-    ) -> None:
+    topics: Topics
+    sweep: Sweep
+    complain: Callable[[str, str], None]
+    """Hears (topic, why) of retained messages that the broker refuses."""
+    encode_state: Callable[[Event], bytes] = state_bytes
+    state_type: str = JSON
+
+
+class MqttSession(Session):
+    """`report` hears of events."""
+
+    def __init__(self, manner: Manner, identity: Identity, report: Report) -> None:
         self._loop = asyncio.get_running_loop()
-        self._topics = topics
+        self._topics, self._sweep, self._complain = manner.topics, manner.sweep, manner.complain
+        self._state_type = manner.state_type
         self._identity = identity
         self._report = report
-        self._complain = complain
         self._encode = CloudEventEncoder(identity.gateway_id).encode
         self._content_type = CloudEventEncoder.content_type
         self._wire: Wire | None = None
@@ -63,7 +77,7 @@ class MqttSession(Session):
         self._waiting: deque[tuple[int, Message]] = deque()  # events that found the Receive Maximum reached
         self._too_large: set[int] = set()  # offsets whose refusal is about to be reported
         self._pictures: dict[int, str] = {}  # message number -> retained topic
-        self._retained = Retained()
+        self._retained = Retained(manner.encode_state)
         self._retained_max = 0
         self._unwatch: Callable[[], None] = lambda: None
         self._change: asyncio.Event = asyncio.Event()
@@ -80,19 +94,22 @@ class MqttSession(Session):
         try:
             self._limits = await wire.open()
             self.window_max, few = places(window, self._limits)
-            await self._tell_everything()
+            if not self._identity.probe:
+                await self._tell_everything()
             self._retained_max = few
         except BaseException:
             self.abort()
             raise
         self._connected = True
+        if self._limits.retains and self._limits.wildcards and not self._identity.probe:
+            self._sweep.begin(wire)
 
     async def _tell_everything(self) -> None:
         """The whole picture, in order. What the Receive Maximum holds back for long goes out beside the events."""
         if self._failure is not None:
             raise self._failure
         self._retained_max = self._limits.in_flight_max
-        self._unwatch = self._identity.present.watch(self._changed)
+        self._unwatch = self._identity.present.watch(self._changed, self._forgotten)
         for topic, content in snapshot(self._topics, self._identity.present, self._identity.run):
             self._retained.want(topic, content)
         self._pump()
@@ -108,7 +125,7 @@ class MqttSession(Session):
             return
         event = outgoing.event
         payload = self._encode(event, outgoing.previous)
-        message = Message(self._topics.event(event.subject), payload, self._content_type)
+        message = Message(self._topics.event(event), payload, self._content_type)
         if wire.packet_bytes(message) > self._limits.packet_bytes_max:
             self._too_large.add(event.offset)
             self._loop.call_soon(self._refuse, event.offset, wire.packet_bytes(message))
@@ -157,7 +174,7 @@ class MqttSession(Session):
         retry_after_s = TAKEN_OVER_RETRY_S if code == SESSION_TAKEN_OVER else None
         self.abort()
         if self._connected:
-            self._report.lost(reason, retry_after_s)
+            self._report.lost(reason, retry_after_s, unrelated=code in UNRELATED)
         else:
             self._failure = LinkError(reason, retry_after_s=retry_after_s)
 
@@ -175,11 +192,28 @@ class MqttSession(Session):
             self._retained.want(self._topics.state(event.subject), event)
         elif event.type in AVAILABILITY_TYPES:
             self._retained.want(self._topics.availability(event.subject), AVAILABILITY[AVAILABILITY_TYPES[event.type]])
-        else:  # another configuration: another birth, and what it has lost is cleared
-            picture = dict(snapshot(self._topics, self._identity.present, self._identity.run))
-            for topic in [*picture, *(topic for topic in self._retained.topics if topic not in picture)]:
-                self._retained.want(topic, picture.get(topic, CLEARED))
+        else:  # another configuration: another birth
+            self._retained.want(self._topics.status, birth(self._identity.present, self._identity.run))
         self._pump()
+
+    def _forgotten(self, subject: str) -> None:
+        """The configuration has this device or channel no more: what was announced of it goes."""
+        topic = self._topics.state(subject) if "/" in subject else self._topics.availability(subject)
+        self._retained.want(topic, CLEAR)
+        self._pump()
+
+    def found(self, topics: list[str]) -> None:
+        """What the broker holds of ours, seen by the sweep."""
+        for topic in self._sweep.lost(topics, self._expected):
+            self._retained.want(topic, CLEAR)
+        self._pump()
+        self.flush()
+
+    def _expected(self) -> Collection[str]:
+        present = self._identity.present
+        values = {self._topics.state(event.subject) for event in present.values()}
+        devices = {self._topics.availability(device) for device, _ in present.availability()}
+        return self._topics.retained(present.configured()) | values | devices
 
     def _pump(self) -> None:
         """Hand retained messages to the wire while they have places."""
@@ -189,12 +223,17 @@ class MqttSession(Session):
             if wanted is None:
                 return
             topic, payload = wanted
-            message = Message(topic, payload, JSON, self._limits.retains)
+            message = Message(topic, payload, self._type_of(topic, payload), self._limits.retains)
             if wire.packet_bytes(message) > self._limits.packet_bytes_max:
                 self._retained.settle(topic, accepted=False)
                 self._complain(topic, f"the broker takes packets of {self._limits.packet_bytes_max} bytes")
             else:
                 self._pictures[wire.publish(message)] = topic
+
+    def _type_of(self, topic: str, payload: bytes) -> str:
+        if topic == self._topics.status:
+            return JSON
+        return TEXT if payload in ONLINE_OFFLINE else self._state_type
 
     # The end
 
@@ -203,8 +242,9 @@ class MqttSession(Session):
         if wire is None:
             return
         self._unwatch()
-        self._retained.only(self._topics.status, farewell(self._identity.run))
-        self._pump()
+        if not self._identity.probe:
+            self._retained.only(self._topics.status, farewell(self._identity.run))
+            self._pump()
         self.flush()
         try:
             async with asyncio.timeout(timeout_s):
@@ -227,5 +267,6 @@ class MqttSession(Session):
         wire, self._wire = self._wire, None
         if wire is not None:
             self._unwatch()
+            self._sweep.end()
             wire.abort()
             self._change.set()

@@ -10,6 +10,7 @@ import socket
 import ssl
 
 from gateway.sinks.mqtt_packets import Ack, Incoming
+from gateway.sinks.mqtt_websocket import Frames
 
 READ_BYTES = 65536
 
@@ -17,19 +18,21 @@ _LATER = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 
 class Stream:
-    """A non-blocking socket, plain or TLS, with a buffer in each direction.
+    """A non-blocking socket, plain or TLS, with a buffer in each direction. `frames` packs both for a WebSocket.
 
     Our side calls `fetch`, `send` and `push`; paho's side `recv`, `send` and `close`. What waits to leave is bounded by
     the session's window. `trouble` says in words why the connection ended, for paho keeps that to itself.
     """
 
-    def __init__(self, connected: socket.socket) -> None:
+    def __init__(self, connected: socket.socket, frames: Frames | None = None) -> None:
         connected.setblocking(False)
         self._socket = connected
+        self._frames = frames
         self._incoming = Incoming()
         self._for_paho = b""
         self._at = 0
         self._outgoing = bytearray()
+        self._framed = bytearray()
         self.trouble = ""
 
     def fetch(self) -> list[Ack]:
@@ -55,7 +58,20 @@ class Stream:
             return b""
         if not arrived:
             self.trouble = "the broker closed the connection"
-        return arrived
+        return arrived if self._frames is None else self._unpack(self._frames, arrived)
+
+    def _unpack(self, frames: Frames, arrived: bytes) -> bytes:
+        """What the frames hold. Pings are answered with the next push."""
+        payload, reply = frames.unpack(arrived)
+        self._framed += reply
+        if frames.ended and not self.trouble:
+            self.trouble = f"the broker closed the connection ({frames.ended})"
+        return payload
+
+    @property
+    def owing(self) -> bool:
+        """Whether an answer waits to be pushed: a WebSocket's ping was heard."""
+        return bool(self._framed)
 
     @property
     def for_paho(self) -> bool:
@@ -87,12 +103,18 @@ class Stream:
         Raises:
             OSError: the connection is gone.
         """
-        while self._outgoing:
+        leaving = self._outgoing
+        if self._frames is not None:
+            if self._outgoing:
+                self._framed += self._frames.pack(self._outgoing)
+                self._outgoing.clear()
+            leaving = self._framed
+        while leaving:
             try:
-                sent = self._socket.send(self._outgoing)
+                sent = self._socket.send(leaving)
             except _LATER:
                 return False
-            del self._outgoing[:sent]
+            del leaving[:sent]
         return True
 
     def close(self) -> None:
@@ -105,6 +127,7 @@ class Stream:
     def drop(self) -> None:
         """Closes without sending what waits."""
         self._outgoing.clear()
+        self._framed.clear()
         self._socket.close()
 
     def fileno(self) -> int:

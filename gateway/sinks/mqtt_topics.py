@@ -1,18 +1,20 @@
 """Topics and retained state: what is published where. Pure: events go in, topics and bytes come out.
 
 Under `<base>/<gateway id>/` lie `event/<subject>` (every event), `state/<device>/<channel>` (the latest value),
-`availability/<device>` and `status`; the last three are retained.
+`availability/<device>` and `status`; the last three are retained. The YAML may give them other names.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import re
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Final
 
 import msgspec
 
 from gateway.event import Event, rfc3339
 from gateway.sink import Present
+from gateway.sinks.mqtt_templates import CLEARED, DEFAULTS, read_template, topic_filter, topic_pattern
 
 STATE_TYPES: Final = frozenset({"reading", "state"})
 """Event types whose newest value is worth keeping. An `input` is over as soon as it happened."""
@@ -20,8 +22,8 @@ STATE_TYPES: Final = frozenset({"reading", "state"})
 AVAILABILITY_TYPES: Final[Mapping[str, bool]] = {"device.available": True, "device.unavailable": False}
 AVAILABILITY: Final = {True: b"online", False: b"offline"}
 
-CLEARED: Final = b""
-"""An empty retained message: the broker forgets the topic (MQTT 5, section 3.3.1.3)."""
+CLEAR: Final = b""
+"""An empty retained message: the broker forgets the topic (MQTT 5.0 section 3.3.1.3)."""
 
 Content = Event | bytes
 """What a retained topic is to hold: a finished text, or an event whose value is encoded when its turn comes."""
@@ -30,37 +32,58 @@ _encode: Callable[[object], bytes] = msgspec.json.encode
 
 
 class Topics:
-    """The names below one gateway's prefix."""
+    """The names of one gateway's topics at one broker. `templates` is kind of topic -> template."""
 
-    def __init__(self, base: str, gateway_id: str) -> None:
-        prefix = f"{base}/{gateway_id}/"
-        self.status = f"{prefix}status"
-        self._event = f"{prefix}event/"
-        self._state = f"{prefix}state/"
-        self._availability = f"{prefix}availability/"
+    def __init__(self, base: str, gateway_id: str, templates: Mapping[str, str] = DEFAULTS) -> None:
+        ours = {"base": base, "gateway": gateway_id}
+        self._ours = ours
+        self._templates = {kind: read_template(kind, templates[kind]) for kind in DEFAULTS}
+        open_ = {kind: template.fill(ours) for kind, template in self._templates.items()}
+        self.status = open_["status"].format()
+        self._event, self._state, self._availability = open_["event"], open_["state"], open_["availability"]
+        plain = self._event.removesuffix("{subject}")
+        self._event_prefix = None if "{" in plain or plain == self._event else plain
 
-    def event(self, subject: str) -> str:
-        return self._event + subject
+    def event(self, event: Event) -> str:
+        if self._event_prefix is not None:  # the usual shape: this runs for every event
+            return self._event_prefix + event.subject
+        return self._event.format(subject=event.subject, type=event.type)
 
     def state(self, subject: str) -> str:
-        return self._state + subject
+        device, _, channel = subject.partition("/")
+        return self._state.format(subject=subject, device=device, channel=channel)
 
     def availability(self, device: str) -> str:
-        return self._availability + device
+        return self._availability.format(device=device)
+
+    def retained(self, devices: Mapping[str, Collection[str]]) -> set[str]:
+        """Every retained topic that these devices and their channels may have."""
+        states = (self.state(f"{device}/{channel}") for device, channels in devices.items() for channel in channels)
+        return {self.status, *map(self.availability, devices), *states}
+
+    def ours(self) -> dict[str, re.Pattern[str]]:
+        """Topic filter -> what passes it and is certainly this gateway's own retained topic."""
+        named = [self._templates[kind] for kind in CLEARED if "gateway" in self._templates[kind].fields]
+        return {topic_filter(one, self._ours): topic_pattern(one, self._ours) for one in named}
 
 
-def content_bytes(content: Content) -> bytes:
-    """Bytes of a retained topic: `{"value":21.5,"unit":"Cel","quality":"good","time":"…"}` for an event."""
-    if isinstance(content, bytes):
-        return content
+def state_bytes(event: Event) -> bytes:
+    """`{"value":21.5,"unit":"Cel","quality":"good","time":"…"}`."""
     return _encode(
         {
-            "value": content.value,
-            "unit": content.unit,
-            "quality": content.quality,
-            "time": rfc3339(content.time),
+            "value": event.value,
+            "unit": event.unit,
+            "quality": event.quality,
+            "time": rfc3339(event.time),
         }
     )
+
+
+def value_bytes(event: Event) -> bytes:
+    """`21.5`, `true`, `null`; a text as it is. An empty text is `""`, because an empty message clears its topic."""
+    if isinstance(event.value, str) and event.value:
+        return event.value.encode()
+    return _encode(event.value)
 
 
 def birth(present: Present, run: str) -> bytes:
@@ -90,7 +113,8 @@ class Retained:
     What equals the last acknowledged content of this connection is not sent again. Bounded by the number of topics.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, encode: Callable[[Event], bytes] = state_bytes) -> None:
+        self._encode = encode
         self._ready: dict[str, Content] = {}
         self._flying: dict[str, bytes] = {}
         self._next: dict[str, Content] = {}
@@ -100,11 +124,6 @@ class Retained:
     def flying(self) -> Mapping[str, bytes]:
         """Topic -> content that is sent and not yet answered."""
         return self._flying
-
-    @property
-    def topics(self) -> frozenset[str]:
-        """Every topic that holds something, or is about to."""
-        return frozenset({*self._told, *self._flying, *self._ready, *self._next})
 
     @property
     def ready(self) -> bool:
@@ -128,7 +147,8 @@ class Retained:
         """The next message; it counts as in flight until `settle`."""
         while self._ready:
             topic = next(iter(self._ready))
-            payload = content_bytes(self._ready.pop(topic))
+            content = self._ready.pop(topic)
+            payload = content if isinstance(content, bytes) else self._encode(content)
             if self._told.get(topic) != payload:
                 self._flying[topic] = payload
                 return topic, payload
@@ -137,7 +157,7 @@ class Retained:
     def settle(self, topic: str, *, accepted: bool) -> None:
         """A refused content is not repeated; the next different one is tried."""
         payload = self._flying.pop(topic)
-        if accepted and payload == CLEARED:
+        if accepted and payload == CLEAR:
             self._told.pop(topic, None)
         elif accepted:
             self._told[topic] = payload

@@ -11,26 +11,34 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, Protocol
 
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
+from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from gateway.errors import LinkError
 from gateway.sinks.mqtt_codes import FAILURE, with_advice
-from gateway.sinks.mqtt_packets import NUMBER_MAX, NUMBER_MIN, Ack, NotMqtt, publish_bytes, publish_packet
+from gateway.sinks.mqtt_packets import (
+    NUMBER_MAX,
+    NUMBER_MIN,
+    OTHER_BYTES_MAX,
+    Ack,
+    NotMqtt,
+    publish_bytes,
+    publish_packet,
+)
 from gateway.sinks.mqtt_properties import Limits, in_words, limits_of, pack, text_of, why
 from gateway.sinks.mqtt_stream import Stream
+from gateway.sinks.mqtt_websocket import Frames
 
 logger = logging.getLogger("gateway.sinks.mqtt")
 
-PACKET_BYTES_MAX: Final = (
-    268_435_460  # a remaining length of 268 435 455 and the header before it: MQTT 5.0 section 2.1.4
-)
-IN_FLIGHT_MAX: Final = NUMBER_MAX - NUMBER_MIN + 1
 KEEPALIVE_TIMEOUT: Final = 0x8D
 MISC_EVERY_S: Final = (0.25, 5.0)
 """Least and most time between two looks for silence, else a quarter of the keep-alive: coarse, to let the CPU sleep."""
@@ -63,8 +71,11 @@ class Ear(Protocol):
     def told(self) -> None:
         """Everything that had arrived was passed on."""
 
+    def found(self, topics: list[str]) -> None:
+        """The broker holds retained messages of these topics; see `Wire.look_for`."""
+
     def ended(self, reason: str, code: int) -> None:
-        """The connection is gone. `code` is that of the broker's DISCONNECT, 0 without one."""
+        """The connection is gone. `code` is that of the broker's DISCONNECT or of ours, 0 without one."""
 
 
 class _Client(paho.Client):
@@ -85,11 +96,13 @@ class _Client(paho.Client):
 
 
 class Wire:
-    """One MQTT connection over a socket that is connected already."""
+    """One MQTT connection over a socket that is connected already; `frames` where it is a WebSocket."""
 
-    def __init__(self, connected: socket.socket, login: Login, will: Message, ear: Ear) -> None:
+    def __init__(
+        self, connected: socket.socket, login: Login, will: Message | None, ear: Ear, frames: Frames | None = None
+    ) -> None:
         self._loop = asyncio.get_running_loop()
-        self._stream = Stream(connected)
+        self._stream = Stream(connected, frames)
         self._fd = connected.fileno()
         self._login = login
         self._will = will
@@ -102,14 +115,16 @@ class Wire:
         self._writing = False
         self._flushing = False
         self._misc: asyncio.TimerHandle | None = None
+        self._found: list[str] = []
         self._client = self._make_client()
 
     def _make_client(self) -> _Client:
         client = _Client(self._stream, self._login)
         client.username_pw_set(self._login.username, self._login.password)
-        will = self._will
-        properties = text_of(PacketTypes.WILLMESSAGE, will.content_type) if self._login.version_5 else None
-        client.will_set(will.topic, will.payload, qos=1, retain=will.retain, properties=properties)
+        if (will := self._will) is not None:
+            properties = text_of(PacketTypes.WILLMESSAGE, will.content_type) if self._login.version_5 else None
+            client.will_set(will.topic, will.payload, qos=1, retain=will.retain, properties=properties)
+        client.on_message = self._on_message
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
         client.on_socket_open = lambda *_: self._loop.add_reader(self._fd, self._readable)
@@ -125,7 +140,7 @@ class Wire:
         """
         # Clean Start, and no Session Expiry Interval, which means 0: the log is the session.
         clean = True if self._login.version_5 else paho.MQTT_CLEAN_START_FIRST_ONLY  # paho wants no other for 3.1.1
-        self._client.connect("broker", keepalive=self._login.keepalive_s, clean_start=clean)
+        self._client.connect("broker", keepalive=self._login.keepalive_s, clean_start=clean, properties=self._bounds())
         try:
             limits = await self._connack
         except BaseException:
@@ -133,6 +148,28 @@ class Wire:
             raise
         self._look_at_silence()
         return limits
+
+    def _bounds(self) -> Properties | None:
+        """What the broker may send us at most, where the version can say it."""
+        if not self._login.version_5:
+            return None
+        properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call] # paho leaves it unannotated
+        properties.MaximumPacketSize = OTHER_BYTES_MAX
+        return properties
+
+    def look_for(self, filters: Collection[str]) -> None:
+        """Ask which retained topics pass the filters; `found` tells. `look_away` ends it."""
+        if self._login.version_5:
+            once = SubscribeOptions(qos=0, noLocal=True, retainAsPublished=False)
+            self._client.subscribe([(one, once) for one in filters])
+        else:
+            self._client.subscribe([(one, 0) for one in filters])
+        self._flush_soon()
+
+    def look_away(self, filters: Collection[str]) -> None:
+        if self._ear is not None:
+            self._client.unsubscribe(list(filters))
+            self._flush_soon()
 
     def publish(self, message: Message) -> int:
         """One QoS 1 message for the next flush. `answered` will name it by the number returned."""
@@ -206,6 +243,8 @@ class Wire:
         else:
             self._hear(acks)
             self._let_paho_read()
+            if self._stream.owing:
+                self._flush_soon()
         self._pass_on()
 
     def _let_paho_read(self) -> None:
@@ -242,7 +281,10 @@ class Wire:
             self._misc = self._loop.call_later(every_s, self._look_at_silence)
 
     def _pass_on(self) -> None:
-        """Tell of the end that paho's callbacks noted, now that paho has let go of its locks."""
+        """Tell what paho's callbacks noted, now that paho has let go of its locks."""
+        if self._found and self._ear is not None:
+            found, self._found = self._found, []
+            self._ear.found(found)
         if self._end is not None and self._ear is not None:
             self._over(*self._end)
 
@@ -265,6 +307,12 @@ class Wire:
         except LinkError as error:
             self._connack.set_exception(error)
 
+    def _on_message(self, client: object, userdata: object, message: paho.MQTTMessage) -> None:
+        """`retain` tells what the broker held from what is published now."""
+        del client, userdata
+        if message.retain and message.payload:
+            self._found.append(message.topic)
+
     def _on_disconnect(
         self, client: object, userdata: object, flags: paho.DisconnectFlags, reason: ReasonCode, properties: Any
     ) -> None:
@@ -275,7 +323,7 @@ class Wire:
             text = f"the broker ended the connection: {with_advice(reason.value, in_words(reason, properties))}"
             self._end = text, reason.value
         elif reason.value == KEEPALIVE_TIMEOUT:
-            self._end = f"the broker did not answer for {self._client.keepalive} s", 0
+            self._end = f"the broker did not answer for {self._client.keepalive} s", KEEPALIVE_TIMEOUT
         else:
             self._end = self._stream.trouble or str(reason), 0
 
@@ -296,7 +344,7 @@ class Wire:
             self._misc.cancel()
         self._stream.drop()
         client = self._client
-        client.on_connect = client.on_disconnect = None
+        client.on_connect = client.on_disconnect = client.on_message = None
         client.on_socket_open = client.on_socket_close = client.on_socket_register_write = None
 
     def _unwatch(self) -> None:

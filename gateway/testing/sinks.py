@@ -23,7 +23,7 @@ import contextlib
 import threading
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any, Final
@@ -60,8 +60,13 @@ class Nothing:
     def status(self) -> dict[str, Any]:
         return {}
 
-    def watch(self, changed: Callable[[Event], None]) -> Callable[[], None]:
-        del changed
+    def configured(self) -> Mapping[str, Collection[str]]:
+        return {}
+
+    def watch(
+        self, changed: Callable[[Event], None], forgotten: Callable[[str], None] | None = None
+    ) -> Callable[[], None]:
+        del changed, forgotten
         return lambda: None
 
 
@@ -142,8 +147,8 @@ class Ear(Report):
         self.verdicts.append((offset, verdict))
         self._heard.set()
 
-    def lost(self, reason: str, retry_after_s: float | None = None) -> None:
-        del retry_after_s
+    def lost(self, reason: str, retry_after_s: float | None = None, *, unrelated: bool = False) -> None:
+        del retry_after_s, unrelated
         self._check(f"lost({reason!r})")
         if not reason:
             self.faults.append("lost without a reason")

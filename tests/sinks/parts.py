@@ -35,13 +35,15 @@ class Heard:
     def __init__(self) -> None:
         self.settlements: list[tuple[int, str, str]] = []
         self.losses: list[tuple[str, float | None]] = []
+        self.unrelated = False
         self._news = asyncio.Event()
 
     def settled(self, offset: int, verdict: str, reason: str = "") -> None:
         self.settlements.append((offset, verdict, reason))
         self._news.set()
 
-    def lost(self, reason: str, retry_after_s: float | None = None) -> None:
+    def lost(self, reason: str, retry_after_s: float | None = None, *, unrelated: bool = False) -> None:
+        self.unrelated = unrelated
         self.losses.append((reason, retry_after_s))
         self._news.set()
 
@@ -63,9 +65,9 @@ def present(**birth: Any) -> Latest:
     return Latest(lambda: birth or {"version": "0.1.0"})
 
 
-def mqtt(port: int, gateway_id: str, picture: Latest | None = None, **options: Any) -> MqttSink:
+def mqtt(port: int, gateway_id: str, picture: Latest | None = None, *, probe: bool = False, **options: Any) -> MqttSink:
     parsed = MqttOptions.model_validate({"url": f"mqtt://127.0.0.1:{port}", **options})
-    return MqttSink.create(parsed, Identity(gateway_id, RUN, picture or present()))
+    return MqttSink.create(parsed, Identity(gateway_id, RUN, picture or present(), probe))
 
 
 @asynccontextmanager

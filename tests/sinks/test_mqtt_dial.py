@@ -42,7 +42,7 @@ async def test_a_look_up_that_hangs_is_left_alone_and_not_entered_again(
 
     monkeypatch.setattr(socket, "getaddrinfo", hangs)
     monkeypatch.setattr(mqtt_dial, "PREVIOUS_WAIT_S", 0.05)
-    dialler = Dialler(address_of(listener), None)
+    dialler = Dialler(address_of(listener))
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.1):
             await dialler.dial()
@@ -60,7 +60,7 @@ async def test_a_look_up_that_hangs_is_left_alone_and_not_entered_again(
 @pytest.mark.parametrize("too_late", [False, True])
 async def test_what_a_given_up_attempt_brings_is_closed(listener: socket.socket, too_late: bool) -> None:
     """`too_late`: the result is known already, and the one who waits for it has not seen it yet."""
-    dialler = Dialler(address_of(listener), None)
+    dialler = Dialler(address_of(listener))
     dial = asyncio.ensure_future(dialler.dial())
     await asyncio.sleep(0)
     for thread in dialling():
@@ -80,7 +80,7 @@ async def test_what_a_given_up_attempt_brings_is_closed(listener: socket.socket,
 
 async def test_cancelling_wakes_a_thread_that_waits_for_tcp(monkeypatch: pytest.MonkeyPatch) -> None:
     with deaf_listener() as deaf:
-        dialler = Dialler(address_of(deaf), None)
+        dialler = Dialler(address_of(deaf))
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.2):
                 await dialler.dial()
@@ -111,7 +111,7 @@ async def test_a_dead_address_leaves_time_for_the_next(
             for place in (deaf.getsockname(), ("127.0.0.1", 1), listener.getsockname())
         ]
         monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
-        opened = await Dialler(address_of(listener, "broker"), None).dial()
+        opened = await Dialler(address_of(listener, "broker")).dial()
         assert opened.getpeername() == listener.getsockname()
         opened.close()
 
@@ -119,7 +119,7 @@ async def test_a_dead_address_leaves_time_for_the_next(
 async def test_no_answer_from_any_address_says_how_long_was_waited(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mqtt_dial, "DIAL_TIMEOUT_S", 0.2)
     with deaf_listener() as deaf, pytest.raises(LinkError, match=r"127.0.0.1:\d+: no answer within 0.2 s"):
-        await Dialler(address_of(deaf), None).dial()
+        await Dialler(address_of(deaf)).dial()
 
 
 async def test_an_unknown_name_is_a_link_error(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -128,7 +128,7 @@ async def test_an_unknown_name_is_a_link_error(monkeypatch: pytest.MonkeyPatch) 
 
     monkeypatch.setattr(socket, "getaddrinfo", unknown)
     with pytest.raises(LinkError, match=r"nowhere\.test:1883: the name cannot be looked up: Name or service not known"):
-        await Dialler(Address("nowhere.test", 1883, tls=False), None).dial()
+        await Dialler(Address("nowhere.test", 1883, tls=False)).dial()
 
 
 async def test_a_fault_of_ours_on_the_thread_is_not_swallowed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -137,7 +137,7 @@ async def test_a_fault_of_ours_on_the_thread_is_not_swallowed(monkeypatch: pytes
 
     monkeypatch.setattr(socket, "getaddrinfo", fails)
     with pytest.raises(ZeroDivisionError):
-        await Dialler(Address("x", 1883, tls=False), None).dial()
+        await Dialler(Address("x", 1883, tls=False)).dial()
 
 
 def test_a_loop_that_ends_while_the_thread_hangs_leaves_nothing_behind(
@@ -152,7 +152,7 @@ def test_a_loop_that_ends_while_the_thread_hangs_leaves_nothing_behind(
     async def give_up() -> None:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(0.05):
-                await Dialler(address_of(listener), None).dial()
+                await Dialler(address_of(listener)).dial()
 
     monkeypatch.setattr(socket, "getaddrinfo", slow)
     asyncio.run(give_up())

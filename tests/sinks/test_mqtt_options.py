@@ -19,6 +19,9 @@ from gateway.sinks.mqtt_options import Address, MqttOptions, parse_url
         ("mqtt://127.0.0.1:1884/", Address("127.0.0.1", 1884, False)),
         ("mqtts://[fe80::1]:8884", Address("fe80::1", 8884, True)),
         ("MQTT://Broker", Address("broker", 1883, False)),
+        ("ws://broker", Address("broker", 80, False, "/mqtt")),
+        ("wss://broker:8443/some/path", Address("broker", 8443, True, "/some/path")),
+        ("wss://broker/", Address("broker", 443, True, "/")),
     ],
 )
 def test_a_url_names_a_broker(url: str, address: Address) -> None:
@@ -36,6 +39,9 @@ WRONG_URLS = [
     ("mqtt://[::1", "the host or port cannot be read"),
     ("mqtt://broker/topic", "nothing may follow the port"),
     ("mqtt://broker?x=1", "nothing may follow the port"),
+    ("ws://broker/mqtt?token=x", "nothing may follow the port or path"),
+    ("wss://broker/a b", "the path cannot be read"),
+    ("wss://broker/a\r\nX: y", "the path cannot be read"),
     ("mqtt://bro ker", "is not a host name"),
     ("mqtt://a..b", "is not a host name"),
     ("mqtt://pi:hunter2@broker", "a URL holds no login: write `username:` and `password: !secret name`"),
@@ -122,6 +128,7 @@ def test_what_weakens_a_promise_is_a_caution(options: dict[str, object], named: 
 def test_the_schema_describes_every_option() -> None:
     schema = MqttOptions.model_json_schema(by_alias=True)
     assert set(schema["properties"]) == {
-        "url", "username", "password", "ca", "version", "keepalive", "client_id", "base", "window",
+        "url", "username", "password", "ca", "cert", "key", "version", "keepalive", "client_id", "base", "topics",
+        "payload", "window",
     }  # fmt: skip
     assert all(one["description"] for one in schema["properties"].values())

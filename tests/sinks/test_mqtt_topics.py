@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from gateway.sinks.mqtt_topics import Retained, Topics, birth, content_bytes, farewell, snapshot
+from gateway.sinks.mqtt_topics import Retained, Topics, birth, farewell, snapshot, state_bytes
 from tests.sinks.parts import RUN, event, present
 
 topics = st.sampled_from(["a", "b", "c"])
@@ -76,7 +76,7 @@ def test_the_last_word_drops_what_was_still_to_be_said() -> None:
 
 @given(st.one_of(st.none(), st.booleans(), st.integers(-(2**53), 2**53), st.floats(allow_nan=False), st.text()))
 def test_a_state_is_compact_json_with_the_value_as_it_is(value: object) -> None:
-    text = content_bytes(event("air/temperature", value))
+    text = state_bytes(event("air/temperature", value))
     assert json.loads(text)["value"] == (None if value in {float("inf"), float("-inf")} else value)
     assert list(json.loads(text)) == ["value", "unit", "quality", "time"]
     assert b" " not in text.replace(json.dumps(value, ensure_ascii=False).encode(), b"")
@@ -85,7 +85,7 @@ def test_a_state_is_compact_json_with_the_value_as_it_is(value: object) -> None:
 def test_topics_lie_below_base_and_gateway() -> None:
     names = Topics("site/north", "pi")
     assert names.status == "site/north/pi/status"
-    assert names.event("air/temperature") == "site/north/pi/event/air/temperature"
+    assert names.event(event("air/temperature")) == "site/north/pi/event/air/temperature"
     assert names.state("air/temperature") == "site/north/pi/state/air/temperature"
     assert names.availability("air") == "site/north/pi/availability/air"
 

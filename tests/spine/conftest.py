@@ -100,10 +100,10 @@ class PlayedSession(Session):
 class Spine:
     """Log, recorder and one forwarder, wired as the app does it."""
 
-    def __init__(self, log, clock, sink, commit_within_s=0.02):
+    def __init__(self, log, clock, sink, commit_within_s=0.02, selection=None):
         self.log, self.sink = log, sink
         self.recorder = Recorder(log, clock, commit_within_s=commit_within_s, protected=lambda: log.next_offset)
-        self.forwarder = Forwarder("home", sink, log, self.recorder, clock=clock, random=Random(1))
+        self.forwarder = Forwarder("home", sink, log, self.recorder, clock=clock, random=Random(1), selection=selection)
         self.recorder.watch(self.forwarder.wake)
         self.committed = []
         self.recorder.watch(self.committed.append)
