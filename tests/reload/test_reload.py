@@ -272,6 +272,21 @@ async def test_filters_of_unchanged_channels_go_on(world):
     assert types(events, "tank/two") == ["reading"] * 2
 
 
+async def test_a_median_does_not_fill_anew(world):
+    tank = "id: tank, driver: gauge, channels: {one: {filter: {median: 5}}, two: {}}"
+    world.write(tank)
+    async with world.gateway() as gateway:
+        await until(lambda: gateway.acquirer.states()[0].readings > 10, "readings")
+        world.write(tank.replace("two: {}", "two: {urgent: true}"))
+        await gateway.reloads.ask()
+        await until(lambda: gateway.acquirer.states()[0].readings > 10, "readings of the new one")
+        await committed(gateway)
+        events = await logged(gateway.log)
+    reasons = [event.reason for event in events if event.subject == "tank/one"]
+    assert reasons[:4] == ["initial"] * 4
+    assert set(reasons[4:]) == {""}
+
+
 async def test_filters_begin_anew_where_the_source_is_another(world):
     tank = "id: tank, driver: gauge, level: 20.0, channels: {one: {deadband: 1}, two: {deadband: 1}}"
     world.write(tank)
