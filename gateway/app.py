@@ -30,6 +30,7 @@ from gateway.event import rfc3339
 from gateway.eventlog import EventLog
 from gateway.plugins import Plugins
 from gateway.present import Latest
+from gateway.pulse import Route, through
 from gateway.record import Recorder
 from gateway.sink import Identity
 
@@ -111,6 +112,15 @@ class Gateway:
         stopped.cancel()
         if self._failed.done():
             self._failed.result()
+
+    def route(self) -> Route:
+        """The way of the watchdog's token: that of an event."""
+        return (
+            ("acquire", self.acquirer.enter),
+            ("record", self.recorder.stage.enter),
+            ("the log's writer", through(self.log.touch)),
+            *((f"deliver {sink_id}", forwarder.stage.enter) for sink_id, forwarder in self.forwarders.items()),
+        )
 
     async def _stop(self) -> None:
         """Commit everything, let the sinks drain, close the log."""

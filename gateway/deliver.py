@@ -28,6 +28,7 @@ from gateway.event import Event
 from gateway.eventlog import Cursor, DeadLetter, EventLog
 from gateway.record import Recorder
 from gateway.sink import Outgoing, Session, Sink, Verdict
+from gateway.watchdog import Stage
 from gateway.window import HELD_MAX, Window
 
 logger = logging.getLogger("gateway.deliver")
@@ -58,6 +59,7 @@ class Forwarder:
         self.sink_id = sink_id
         self._loop = asyncio.get_running_loop()  # asking for it costs a system call, too much for every event
         self.delivery = Delivery(since_ns=clock.wall_ns())
+        self.stage = Stage()
         self._sink, self._log, self._recorder, self._clock, self._random = sink, log, recorder, clock, random
         self._window = Window(log.cursors.setdefault(sink_id, Cursor(log.first_offset)))
         self._read: deque[Event] = deque()
@@ -156,6 +158,7 @@ class Forwarder:
                     return
                 await self._pause(wait_s)
         finally:
+            self.stage.end()
             self._ended.set()
 
     async def drain(self, timeout_s: float) -> None:
@@ -175,7 +178,7 @@ class Forwarder:
         while self._close_by is None and asyncio.get_running_loop().time() < until:
             self._wake.clear()
             self._wake_at(until)
-            await self._wake.wait()
+            await self.stage.idle(self._wake.wait())
 
     def _state(self, *, connected: bool) -> None:
         if self.delivery.connected != connected:
@@ -198,7 +201,7 @@ class Forwarder:
             logger.info("sink %s is connected", self.sink_id)
         try:
             while not await self._turn(session):
-                await self._wake.wait()
+                await self.stage.idle(self._wake.wait())
             await session.close(max(0.2, (self._close_by or 0.0) - asyncio.get_running_loop().time()))
         except BaseException:
             session.abort()

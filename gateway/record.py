@@ -25,6 +25,7 @@ from gateway.clock import NS_PER_S, Clock
 from gateway.errors import LogError
 from gateway.event import Event, sequence
 from gateway.eventlog import MAX_BATCH_EVENTS, Cursor, DeadLetter, EventLog, Riders
+from gateway.watchdog import Stage
 
 logger = logging.getLogger("gateway.record")
 
@@ -63,6 +64,7 @@ class Recorder:
         self.trouble: str | None = None
         """Why the disk refuses, None while it does not."""
         self.dropped_total = 0
+        self.stage = Stage()
 
     # -- what others call ---------------------------------------------------------------------------------------------
 
@@ -137,7 +139,7 @@ class Recorder:
         try:
             retry_s = RETRY_FIRST_S
             while not self._stopping or self._unwritten:
-                await self._wake.wait()
+                await self.stage.idle(self._wake.wait())
                 self._wake.clear()
                 retry_s = await self._turn(retry_s)
                 self._turned.set()
@@ -168,6 +170,7 @@ class Recorder:
             self._timer.cancel()
         if self.pending:
             logger.error("%d events could not be stored before the stop: %s", self.pending, self.trouble)
+        self.stage.end()
         self._ended.set()
 
     async def _pause(self, seconds: float) -> None:
@@ -176,7 +179,7 @@ class Recorder:
         while not self._stopping and (left := until - loop.time()) > 0:
             self._wake.clear()
             self._wake_within(left)
-            await self._wake.wait()
+            await self.stage.idle(self._wake.wait())
 
     async def _commit(self) -> None:
         """Commit the kept batch or a new one, with what rides along; then tell who watches."""

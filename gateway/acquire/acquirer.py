@@ -39,10 +39,11 @@ class Acquirer:
         self._devices: dict[str, Device] = {}
         self._buses: dict[str, Bus] = {}
         self._latenesses: deque[int] = deque(maxlen=LATENESSES_KEPT)
+        self._inbox: _Inbox
 
     async def start(self) -> None:
         """Begin to open all devices. Returns before they answer."""
-        inbox = _Inbox(asyncio.get_running_loop(), self._drain)
+        self._inbox = inbox = _Inbox(asyncio.get_running_loop(), self._drain)
         around = Surroundings(
             self._clock,
             self._random,
@@ -72,6 +73,10 @@ class Acquirer:
     def latenesses_ns(self) -> list[int]:
         """How late the last scheduled reads of all devices began, oldest first (at most 1000)."""
         return list(self._latenesses)
+
+    def enter(self, passed: Callable[[], None]) -> None:
+        """The watchdog's token takes the way of a reading; `passed` is called when the loop has taken it."""
+        self._inbox.post_token(passed)
 
     async def read_once(self, device_id: str, timeout_s: float) -> Answer:
         """What the device says now: raw readings, each with the event it would become. Nothing is recorded.
@@ -111,16 +116,32 @@ class _Inbox:
         self._loop, self._drain = loop, drain
         self._lock = threading.Lock()
         self._posted: list[tuple[Device, Outcome]] = []
+        self._tokens: list[Callable[[], None]] = []
 
     def post(self, device: Device, outcome: Outcome) -> None:
         with self._lock:
             self._posted.append((device, outcome))
-            wake = len(self._posted) == 1
+            wake = len(self._posted) + len(self._tokens) == 1
         if wake:
-            with contextlib.suppress(RuntimeError):  # the loop is closed: a hung read outlived the gateway
-                self._loop.call_soon_threadsafe(self._take)
+            self._wake()
+
+    def post_token(self, passed: Callable[[], None]) -> None:
+        with self._lock:
+            self._tokens.append(passed)
+            wake = len(self._posted) + len(self._tokens) == 1
+        if wake:
+            self._wake()
+
+    def _wake(self) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed: a hung read outlived the gateway
+            self._loop.call_soon_threadsafe(self._take)
 
     def _take(self) -> None:
         with self._lock:
             posted, self._posted = self._posted, []
-        self._drain(posted)
+            tokens, self._tokens = self._tokens, []
+        try:
+            self._drain(posted)
+        finally:
+            for passed in tokens:
+                passed()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import faulthandler
 import gc
 import logging
 import os
@@ -31,6 +32,7 @@ def run(config_file: Path | None, *, simulate: bool, live_sinks: bool) -> None:
     from gateway.locations import claim, control_socket, default_config
     from gateway.plugins import Plugins
 
+    faulthandler.enable()  # what the watchdog kills with SIGABRT shows where each thread stood
     _log_to_stderr()
     path = config_file or default_config(os.environ, Path.cwd())
     config = load_config(path, Plugins(), simulate=simulate)
@@ -44,6 +46,7 @@ def run(config_file: Path | None, *, simulate: bool, live_sinks: bool) -> None:
 async def _serve(config: Config, socket: Path, *, simulate: bool, live_sinks: bool) -> None:
     from gateway.app import Gateway
     from gateway.notify import notify
+    from gateway.pulse import beating
 
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -59,7 +62,8 @@ async def _serve(config: Config, socket: Path, *, simulate: bool, live_sinks: bo
             config.buffer.path,
         )
         notify("READY=1", os.environ)
-        await gateway.run_until(stop)
+        async with beating(gateway.route, os.environ, os.getpid()):
+            await gateway.run_until(stop)
         notify("STOPPING=1", os.environ)
         logger.info("stopping: committing everything, then giving the sinks a few seconds")
     logger.info("stopped")

@@ -449,6 +449,10 @@ class EventLog:
             self.first_offset, self.next_offset, batches, count * store.PAGE_BYTES, self.size_bytes_max, oldest, newest
         )
 
+    async def touch(self) -> None:
+        """Return when the writing thread has done all that it was given. A disk that refuses does not hold it up."""
+        await self._store.touch()
+
     async def dead_letters(self, consumer: str) -> int:
         """How many events lie in the dead letters of that consumer."""
         return await self._store.dead_letters(consumer)
