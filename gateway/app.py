@@ -28,6 +28,7 @@ from gateway.control import ControlServer
 from gateway.deliver import Forwarder
 from gateway.event import rfc3339
 from gateway.eventlog import EventLog
+from gateway.pages import http_server
 from gateway.plugins import Plugins
 from gateway.present import Latest
 from gateway.pulse import Route, through
@@ -59,8 +60,9 @@ class Gateway:
     ) -> None:
         self.config, self.simulated = config, simulate
         self.clock: Clock = clock or SystemClock()
-        self._answers = Answers(self)
-        self._control = ControlServer(socket, self._answers.calls, self._answers.streams) if socket else None
+        self.answers = Answers(self)
+        self._control = ControlServer(socket, self.answers.calls, self.answers.streams) if socket else None
+        self._http = http_server(self, rehearsal=simulate and not live_sinks)
         self._random = random or Random()
         self._sinks = config.sinks if live_sinks or not simulate else (_console(),)
         self._tasks: list[asyncio.Task[None]] = []
@@ -79,7 +81,11 @@ class Gateway:
             config.buffer.path, self.clock, size_bytes_max=keep.size_bytes_max, keep_for_s=keep.for_s
         )
         self.recorder = Recorder(
-            self.log, self.clock, commit_within_s=config.buffer.commit_within_s, protected=self._protected
+            self.log,
+            self.clock,
+            commit_within_s=config.buffer.commit_within_s,
+            protected=self._protected,
+            simulated=self.simulated,
         )
         self.latest = Latest(self._birth)
         self.recorder.watch(self.latest.apply)
@@ -94,6 +100,8 @@ class Gateway:
             if self._control is not None:
                 await self._control.start()
             await self.acquirer.start()
+            if self._http is not None:
+                await self._http.start()
         except BaseException:
             await self._stop()
             raise
@@ -129,6 +137,8 @@ class Gateway:
         await asyncio.gather(*(forwarder.drain(SINKS_DRAIN_WITHIN_S) for forwarder in self.forwarders.values()))
         if self._control is not None:
             await self._control.close()
+        if self._http is not None:
+            await self._http.close()
         await self.recorder.stop()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.log.close()

@@ -48,6 +48,7 @@ class Delivery:
     last_error: str | None = None
     delivered: int = 0
     refused: int = 0
+    connections: int = 0
 
 
 class Forwarder:
@@ -183,6 +184,7 @@ class Forwarder:
     def _state(self, *, connected: bool) -> None:
         if self.delivery.connected != connected:
             self.delivery.connected, self.delivery.since_ns = connected, self._clock.wall_ns()
+            self.delivery.connections += connected
 
     async def _connect(self) -> Session:
         self._lost, self._again_at = None, None

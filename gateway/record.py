@@ -43,9 +43,18 @@ Committed = Callable[[list[Event]], None]
 class Recorder:
     """Owns the order of events and the writing side of the log. `offer` may be called from `start` to `stop`."""
 
-    def __init__(self, log: EventLog, clock: Clock, *, commit_within_s: float, protected: Callable[[], int]) -> None:
-        """`protected` tells the lowest offset that some sink has still to read."""
+    def __init__(
+        self,
+        log: EventLog,
+        clock: Clock,
+        *,
+        commit_within_s: float,
+        protected: Callable[[], int],
+        simulated: bool = False,
+    ) -> None:
+        """`protected` tells the lowest offset that some sink has still to read. `simulated` marks our own events."""
         self._log, self._clock, self._commit_within_s, self._protected = log, clock, commit_within_s, protected
+        self._simulated = simulated
         self._pending: deque[Event] = deque()
         self._batch: list[Event] = []
         self._urgent = False
@@ -94,7 +103,20 @@ class Recorder:
         """Offer an event about the gateway itself."""
         now, mono, synced = self._clock.wall_ns(), self._clock.mono_ns(), self._clock.synced()
         self.offer(
-            [Event(event_type, about, now, mono, reason=reason, cause=cause, data=data, synced=synced, urgent=True)]
+            [
+                Event(
+                    event_type,
+                    about,
+                    now,
+                    mono,
+                    reason=reason,
+                    cause=cause,
+                    data=data,
+                    synced=synced,
+                    simulated=self._simulated,
+                    urgent=True,
+                )
+            ]
         )
 
     def ride(self, name: str, cursor: Cursor, acks: int) -> None:
@@ -211,7 +233,8 @@ class Recorder:
         lost = self._dropped.total()
         self._dropped = Counter()
         data = {"count": lost, "subjects": named, "rest": lost - sum(named.values())}
-        return Event("log.gap", "gateway", self._clock.wall_ns(), self._clock.mono_ns(), reason="overload", data=data)
+        now, mono = self._clock.wall_ns(), self._clock.mono_ns()
+        return Event("log.gap", "gateway", now, mono, reason="overload", data=data, simulated=self._simulated)
 
     def _plan(self) -> None:
         """What is pending goes at once, or waits for company."""

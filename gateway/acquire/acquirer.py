@@ -13,10 +13,11 @@ from typing import Final
 from gateway.acquire.bus import Bus
 from gateway.acquire.device import Answer, Device, DeviceState, Surroundings
 from gateway.acquire.worker import Outcome
-from gateway.clock import Clock
+from gateway.clock import NS_PER_S, Clock
 from gateway.config.model import DeviceConfig
 from gateway.errors import DeviceError
 from gateway.event import Event
+from gateway.figures import LATENESS_S, Histogram
 
 LATENESSES_KEPT: Final = 1000
 
@@ -39,6 +40,8 @@ class Acquirer:
         self._devices: dict[str, Device] = {}
         self._buses: dict[str, Bus] = {}
         self._latenesses: deque[int] = deque(maxlen=LATENESSES_KEPT)
+        self.lateness_s = Histogram(LATENESS_S)
+        """How late scheduled reads began, all since the start."""
         self._inbox: _Inbox
 
     async def start(self) -> None:
@@ -50,7 +53,7 @@ class Acquirer:
             self._clock.mono_ns(),
             inbox.post,
             self._record_some,
-            self._latenesses.append,
+            self._late,
             self._bus,
         )
         for index, config in enumerate(self._configs):
@@ -97,6 +100,10 @@ class Acquirer:
 
     def _bus(self, name: str) -> Bus:
         return self._buses.setdefault(name, Bus())
+
+    def _late(self, ns: int) -> None:
+        self._latenesses.append(ns)
+        self.lateness_s.observe(ns / NS_PER_S)
 
     def _drain(self, posted: Posted) -> None:
         self._record_some([event for device, outcome in posted for event in device.heard(outcome)])

@@ -8,11 +8,12 @@ import gc
 import logging
 import os
 import signal
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+
+from gateway import logs
 
 if TYPE_CHECKING:
     from gateway.config import Config
@@ -26,14 +27,18 @@ logger = logging.getLogger("gateway.run")
 )
 @click.option("--simulate", is_flag=True, help="Simulate the hardware; the log is its own, sinks become the console.")
 @click.option("--live-sinks", is_flag=True, help="With --simulate: use the sinks of the configuration after all.")
-def run(config_file: Path | None, *, simulate: bool, live_sinks: bool) -> None:
+@click.option("--log", type=click.Choice(logs.STYLES), default="text", help="How log lines look.", show_default=True)
+@click.option(
+    "--log-level", type=click.Choice(logs.LEVELS), default="info", help="The least that is logged.", show_default=True
+)
+def run(config_file: Path | None, *, simulate: bool, live_sinks: bool, log: logs.Style, log_level: str) -> None:
     """Run the gateway until SIGTERM or Ctrl-C."""
     from gateway.config import load_config
     from gateway.locations import claim, control_socket, default_config
     from gateway.plugins import Plugins
 
     faulthandler.enable()  # what the watchdog kills with SIGABRT shows where each thread stood
-    _log_to_stderr()
+    logs.configure(log, log_level, os.environ)
     path = config_file or default_config(os.environ, Path.cwd())
     config = load_config(path, Plugins(), simulate=simulate)
     for warning in config.warnings:
@@ -67,10 +72,3 @@ async def _serve(config: Config, socket: Path, *, simulate: bool, live_sinks: bo
         notify("STOPPING=1", os.environ)
         logger.info("stopping: committing everything, then giving the sinks a few seconds")
     logger.info("stopped")
-
-
-def _log_to_stderr() -> None:
-    """One line a record; the journal adds its own time, a terminal gets ours."""
-    journal = "JOURNAL_STREAM" in os.environ
-    shape = "%(levelname)s %(message)s" if journal else "%(asctime)s %(levelname)-7s %(message)s"
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format=shape, datefmt="%H:%M:%S")

@@ -9,7 +9,7 @@ import pytest
 
 import gateway.config
 from gateway.config.channel import CalibrationConfig, ChannelConfig, FilterConfig, RateConfig, SpikeConfig
-from gateway.config.model import BufferConfig, DeviceEntry, GatewayConfig, KeepConfig, SinkEntry
+from gateway.config.model import BufferConfig, DeviceEntry, GatewayConfig, HttpConfig, KeepConfig, SinkEntry
 from gateway.config.scalars import resolve
 from gateway.config.schema import describe
 from gateway.config.yaml import DEPTH_MAX, INCLUDES_MAX, NODES_MAX
@@ -33,6 +33,7 @@ MODELS = (
     SinkEntry,
     BufferConfig,
     KeepConfig,
+    HttpConfig,
 )
 
 
