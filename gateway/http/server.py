@@ -26,7 +26,6 @@ CONNECTIONS_MAX = 16
 REQUEST_WITHIN_S = 5.0
 ANSWER_WITHIN_S = 5.0
 READ_WITHIN_S = 10.0
-LINGER_S = 1.0
 LINGER_BYTES_MAX = 65536
 LISTEN_AGAIN_S = 5.0
 
@@ -175,12 +174,10 @@ async def _request(reader: asyncio.StreamReader) -> Request:
 
 
 async def _linger(reader: asyncio.StreamReader) -> None:
-    """Let the client read before the socket goes: closing with unread bytes of its request would cut the answer."""
+    """Until the client has hung up: an answer that is still on its way would be cut, as by bytes that nobody read."""
     left = LINGER_BYTES_MAX
-    with suppress(TimeoutError):
-        async with asyncio.timeout(LINGER_S):
-            while left > 0 and (some := await reader.read(left)):
-                left -= len(some)
+    while left > 0 and (some := await reader.read(left)):
+        left -= len(some)
 
 
 def _refusal(status: int, why: str) -> Answer:

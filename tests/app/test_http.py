@@ -149,6 +149,7 @@ def test_simulation_leaves_the_port_to_production_and_marks_every_event(tmp_path
         while "listening" not in said:
             said = process.stderr.readline()
             assert said
+            assert "cannot listen" not in said
         events = [json.loads(process.stdout.readline()) for _ in range(20)]
         own = int(re.search(r"http://127\.0\.0\.1:(\d+)", said)[1])
         info = metrics(own)

@@ -145,6 +145,32 @@ async def test_a_client_that_does_not_read_is_cut(serving, monkeypatch):
         await until(lambda: not serving._tasks)
 
 
+async def test_a_client_that_reads_late_gets_the_whole_page(serving):
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.setblocking(False)
+        loop = asyncio.get_running_loop()
+        await loop.sock_connect(client, serving.address)
+        await loop.sock_sendall(client, get("/big"))
+        await until(lambda: len(serving._tasks) == 1)
+        answer = b""
+        while some := await loop.sock_recv(client, 1 << 16):
+            answer += some
+    assert answer.endswith(BIG)
+    assert len(answer) < len(BIG) + 300
+
+
+async def test_the_server_does_not_hang_up_on_a_client_that_may_still_be_reading(serving):
+    reader, writer = await asyncio.open_connection(*serving.address)
+    writer.write(get("/hello"))
+    assert (await reader.read()).endswith(b"hello\n"), "our side of the connection ends"
+    writer.write(b"and another thing")
+    await writer.drain()
+    assert len(serving._tasks) == 1
+    writer.close()
+    await until(lambda: not serving._tasks)
+
+
 async def test_a_client_that_hangs_up_early_is_nobodys_trouble(serving, caplog):
     caplog.set_level(logging.DEBUG)
     for request in (b"", b"GET /he", get("/hello")):
