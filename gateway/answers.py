@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -14,13 +15,14 @@ from gateway.clock import NS_PER_S
 from gateway.control import Call, Stream
 from gateway.errors import ConfigError, ControlError
 from gateway.event import CloudEventEncoder
-from gateway.health import GatewayState, LogState, SinkState, readings_document, status_document
+from gateway.health import GatewayState, LogState, SinkState, Snapshot, readings_document, status_document
 from gateway.reload import refusal, report
 
 if TYPE_CHECKING:
     from gateway.app import Gateway
 
 READ_TIMEOUT_MAX_S = 60.0
+_IO = Path("/proc/self/io")
 
 
 class Answers:
@@ -33,6 +35,10 @@ class Answers:
 
     async def _status(self, args: dict[str, Any]) -> dict[str, Any]:
         del args
+        return status_document(await self.snapshot())
+
+    async def snapshot(self) -> Snapshot:
+        """Everything that is shown of the gateway, as it is now."""
         gateway = self._gateway
         bounds = await gateway.log.bounds()
         log = LogState(
@@ -46,8 +52,17 @@ class Answers:
             gateway.recorder.trouble or "ok",
             gateway.recorder.pending,
         )
-        sinks = [await self._sink_state(sink_id) for sink_id in gateway.forwarders]
-        return status_document(self._gateway_state(), log, sinks, gateway.acquirer.states())
+        return Snapshot(
+            self._gateway_state(),
+            log,
+            [await self._sink_state(sink_id) for sink_id in list(gateway.forwarders)],
+            gateway.acquirer.states(),
+            gateway.log.tally,
+            gateway.acquirer.lateness_s,
+            gateway.recorder.dropped_total,
+            gateway.clock.synced(),
+            _written_bytes(),
+        )
 
     def _gateway_state(self) -> GatewayState:
         gateway, config = self._gateway, self._gateway.config
@@ -79,6 +94,8 @@ class Answers:
             delivery.last_error or "",
             delivery.delivered,
             await gateway.log.dead_letters(sink_id),
+            delivery.refused,
+            delivery.connections,
         )
 
     async def _read(self, args: dict[str, Any]) -> dict[str, Any]:
@@ -122,6 +139,15 @@ class Answers:
         if start is not None:
             raise ControlError(f"from: found {start!r}, expected an offset: a whole number from 0")
         return self._gateway.log.next_offset if since is None else await self._gateway.log.offset_at(_time_ns(since))
+
+
+def _written_bytes() -> int:
+    """What this process caused to be written to disks, as the kernel counts it (proc(5), `write_bytes`); else 0."""
+    try:
+        counted = dict(line.split(": ") for line in _IO.read_text(encoding="ascii").splitlines())
+        return int(counted["write_bytes"])
+    except (OSError, ValueError, KeyError):  # no Linux, or a kernel without I/O accounting
+        return 0
 
 
 def _time_ns(text: object) -> int:

@@ -26,7 +26,10 @@ from gateway.deliver import Forwarder
 from gateway.errors import ConfigError
 from gateway.eventlog import EventLog
 from gateway.forwarders import Forwarders, as_it_is, console_only
+from gateway.http import HttpServer
+from gateway.pages import http_server
 from gateway.present import Latest, chosen
+from gateway.pulse import Route, through
 from gateway.recall import recall
 from gateway.record import Recorder
 from gateway.reload import ReloadPlan, plan_reload
@@ -64,8 +67,10 @@ class Gateway:
         self.config = self._in_force(config)
         self.clock: Clock = clock or SystemClock()
         self.reloads = Reloads(load, self._reload, tell)
-        self._answers = Answers(self)
-        self._control = ControlServer(socket, self._answers.calls, self._answers.streams) if socket else None
+        self.answers = Answers(self)
+        self._control = ControlServer(socket, self.answers.calls, self.answers.streams) if socket else None
+        self._rehearsal = simulate and not live_sinks
+        self._http: HttpServer | None = None
         self._random = random or Random()
         self._tasks = Tasks()
         self.started_ns = 0
@@ -77,7 +82,11 @@ class Gateway:
             config.buffer.path, clock, size_bytes_max=keep.size_bytes_max, keep_for_s=keep.for_s
         )
         self.recorder = Recorder(
-            self.log, clock, commit_within_s=config.buffer.commit_within_s, protected=self._protected
+            self.log,
+            clock,
+            commit_within_s=config.buffer.commit_within_s,
+            protected=self._protected,
+            simulated=self.simulated,
         )
         self.latest = Latest(lambda: birth(self), lambda: lasting(self.config.devices))
         self.latest.apply(await recall(self.log, self.latest.configured()))
@@ -93,6 +102,7 @@ class Gateway:
             if self._control is not None:
                 await self._control.start()
             await self.acquirer.start()
+            await self._serve_http()
         except BaseException:
             await self._stop()
             raise
@@ -126,8 +136,27 @@ class Gateway:
         self.recorder.commit_within_s = new.buffer.commit_within_s
         self.forwarders.begin(sinks)
         self.acquirer.begin(new.devices)
+        if plan.http:
+            await self._serve_http()
         note_config(self, plan)
         return plan
+
+    def route(self) -> Route:
+        """The way of the watchdog's token: that of an event."""
+        return (
+            ("acquire", self.acquirer.enter),
+            ("record", self.recorder.stage.enter),
+            ("the log's writer", through(self.log.touch)),
+            *((f"deliver {sink_id}", forwarder.stage.enter) for sink_id, forwarder in self.forwarders.items()),
+        )
+
+    async def _serve_http(self) -> None:
+        """Serve what the configuration names under `http:`; nothing where it names nothing."""
+        if self._http is not None:
+            await self._http.close()
+        self._http = http_server(self, rehearsal=self._rehearsal)
+        if self._http is not None:
+            await self._http.start()
 
     async def _stop(self) -> None:
         """Commit everything, let the sinks drain, close the log."""
@@ -136,6 +165,8 @@ class Gateway:
         await self.forwarders.drain(SINKS_DRAIN_WITHIN_S)
         if self._control is not None:
             await self._control.close()
+        if self._http is not None:
+            await self._http.close()
         await self.recorder.stop()
         await self._tasks.end()
         await self.log.close()

@@ -33,6 +33,7 @@ from gateway.record import Recorder
 from gateway.selection import Selection
 from gateway.sink import Outgoing, Session, Sink, Verdict
 from gateway.suspect import PROMPT_S, Suspicion
+from gateway.watchdog import Stage
 from gateway.window import HELD_MAX, Window
 
 logger = logging.getLogger("gateway.deliver")
@@ -54,6 +55,7 @@ class Delivery:
     last_error: str | None = None
     delivered: int = 0
     refused: int = 0
+    connections: int = 0
 
 
 class Forwarder:
@@ -73,6 +75,7 @@ class Forwarder:
         self.sink_id = sink_id
         self._loop = asyncio.get_running_loop()  # asking for it costs a system call, too much for every event
         self.delivery = Delivery(since_ns=clock.wall_ns())
+        self.stage = Stage()
         self._sink, self._log, self._recorder, self._clock, self._random = sink, log, recorder, clock, random
         self._window = Window(log.cursors.setdefault(sink_id, Cursor(log.first_offset)))
         self._selection = selection or Selection()
@@ -199,6 +202,7 @@ class Forwarder:
         finally:
             if self._timer is not None:
                 self._timer.cancel()
+            self.stage.end()
             self._ended.set()
 
     async def drain(self, timeout_s: float) -> None:
@@ -218,11 +222,12 @@ class Forwarder:
         while self._close_by is None and asyncio.get_running_loop().time() < until:
             self._wake.clear()
             self._wake_at(until)
-            await self._wake.wait()
+            await self.stage.idle(self._wake.wait())
 
     def _state(self, *, connected: bool) -> None:
         if self.delivery.connected != connected:
             self.delivery.connected, self.delivery.since_ns = connected, self._clock.wall_ns()
+            self.delivery.connections += connected
 
     async def _connect(self) -> Session:
         self._lost, self._again_at = None, None
@@ -243,7 +248,7 @@ class Forwarder:
             logger.info("sink %s is connected", self.sink_id)
         try:
             while not await self._turn(session):
-                await self._wake.wait()
+                await self.stage.idle(self._wake.wait())
             await session.close(max(0.2, (self._close_by or 0.0) - asyncio.get_running_loop().time()))
         except BaseException:
             session.abort()

@@ -6,13 +6,17 @@ RFC 3339; what is not known is null.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from gateway.clock import NS_PER_S
 from gateway.event import Event, Reading, rfc3339
+from gateway.figures import Histogram, Tally
 
 STORE_OK = "ok"
+SINK_AWAY_S = 60.0
+"""A sink that is away for longer makes the gateway unhealthy. Brokers are restarted in less."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +55,8 @@ class SinkState:
     """One sink and its forwarder.
 
     `since_ns` is when `connected` changed last. `cursor` is the next offset to deliver, `lag_s` the age of the event
-    there (0 when nothing waits). `delivered` and `dead_letters` count events, `last_error` is empty without one.
+    there (0 when nothing waits). `delivered`, `refused` and `dead_letters` count events, `connections` the sessions
+    that were opened; `last_error` is empty without one.
     """
 
     id: str
@@ -63,6 +68,12 @@ class SinkState:
     last_error: str
     delivered: int
     dead_letters: int
+    refused: int = 0
+    connections: int = 0
+
+    def lag_events(self, log: LogState) -> int:
+        """Events that wait. What was trimmed before the sink read it is lost, not waiting: a log.gap tells of it."""
+        return max(0, log.next_offset - max(self.cursor, log.first_offset))
 
 
 class DeviceState(Protocol):
@@ -88,15 +99,47 @@ class DeviceState(Protocol):
     def simulated(self) -> bool: ...
 
 
-def status_document(
-    gateway: GatewayState, log: LogState, sinks: Iterable[SinkState], devices: Iterable[DeviceState]
-) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Everything that is shown of a running gateway, at one moment.
+
+    `dropped` counts events that were dropped before their commit, `written_bytes` what the process wrote to disks.
+    """
+
+    gateway: GatewayState
+    log: LogState
+    sinks: Sequence[SinkState]
+    devices: Sequence[DeviceState]
+    tally: Tally = field(default_factory=Tally)
+    lateness_s: Histogram = field(default_factory=lambda: Histogram(()))
+    dropped: int = 0
+    synced: bool = True
+    written_bytes: int = 0
+
+
+def ailments(snapshot: Snapshot, now_ns: int) -> list[str]:
+    """Why the gateway is not healthy; empty when it is.
+
+    An unavailable device is no ailment: the world may be so, and an event told of it. Neither are a clock that is not
+    synchronised, a sink that is catching up, or a dead letter.
+    """
+    reasons = []
+    if snapshot.log.store != STORE_OK:
+        reasons.append(f"the disk refuses events: {snapshot.log.store}")
+    for sink in snapshot.sinks:
+        away_s = 0.0 if sink.connected or sink.since_ns is None else (now_ns - sink.since_ns) / NS_PER_S
+        if away_s > SINK_AWAY_S:
+            reasons.append(f"sink {sink.id} is away for {away_s:.0f} s: {sink.last_error or 'no reason known'}")
+    return reasons
+
+
+def status_document(snapshot: Snapshot) -> dict[str, Any]:
     """The status document: plain values only, ready for JSON."""
     return {
-        "gateway": _gateway(gateway),
-        "log": _log(log),
-        "sinks": [_sink(sink, log) for sink in sinks],
-        "devices": [_device(device) for device in devices],
+        "gateway": _gateway(snapshot.gateway),
+        "log": _log(snapshot),
+        "sinks": [_sink(sink, snapshot.log) for sink in snapshot.sinks],
+        "devices": [_device(device) for device in snapshot.devices],
     }
 
 
@@ -115,7 +158,8 @@ def _gateway(state: GatewayState) -> dict[str, Any]:
     }
 
 
-def _log(state: LogState) -> dict[str, Any]:
+def _log(snapshot: Snapshot) -> dict[str, Any]:
+    state, tally = snapshot.log, snapshot.tally
     return {
         "path": state.path,
         "first_offset": state.first_offset,
@@ -127,6 +171,9 @@ def _log(state: LogState) -> dict[str, Any]:
         "newest": _time(state.newest_ns),
         "store": state.store,
         "pending": state.pending,
+        "recorded": tally.events.total(),
+        "batches": tally.batches,
+        "lost": tally.lost.total(),
     }
 
 
@@ -137,11 +184,12 @@ def _sink(state: SinkState, log: LogState) -> dict[str, Any]:
         "connected": state.connected,
         "since": _time(state.since_ns),
         "cursor": state.cursor,
-        # What was trimmed before the sink read it is lost, not waiting: a log.gap tells of it.
-        "lag_events": max(0, log.next_offset - max(state.cursor, log.first_offset)),
+        "lag_events": state.lag_events(log),
         "lag_s": round(max(0.0, state.lag_s), 3),
         "last_error": state.last_error,
         "delivered": state.delivered,
+        "refused": state.refused,
+        "connections": state.connections,
         "dead_letters": state.dead_letters,
     }
 
@@ -154,6 +202,7 @@ def _device(state: DeviceState) -> dict[str, Any]:
         "since": _time(state.since_ns),
         "reason": state.reason,
         "readings": state.readings,
+        "failures": state.failures,
         "last": _time(state.last_ns),
         "simulated": state.simulated,
     }

@@ -25,6 +25,7 @@ from gateway.clock import NS_PER_S, Clock
 from gateway.errors import LogError
 from gateway.event import Event, sequence
 from gateway.eventlog import MAX_BATCH_EVENTS, Cursor, DeadLetter, EventLog, Riders
+from gateway.watchdog import Stage
 
 logger = logging.getLogger("gateway.record")
 
@@ -43,10 +44,19 @@ Committed = Callable[[list[Event]], None]
 class Recorder:
     """Owns the order of events and the writing side of the log. `offer` may be called from `start` to `stop`."""
 
-    def __init__(self, log: EventLog, clock: Clock, *, commit_within_s: float, protected: Callable[[], int]) -> None:
-        """`protected` tells the lowest offset that some sink has still to read."""
+    def __init__(
+        self,
+        log: EventLog,
+        clock: Clock,
+        *,
+        commit_within_s: float,
+        protected: Callable[[], int],
+        simulated: bool = False,
+    ) -> None:
+        """`protected` tells the lowest offset that some sink has still to read. `simulated` marks our own events."""
         self._log, self._clock, self._protected = log, clock, protected
         self.commit_within_s = commit_within_s
+        self._simulated = simulated
         self._pending: deque[Event] = deque()
         self._batch: list[Event] = []
         self._urgent = False
@@ -65,6 +75,7 @@ class Recorder:
         self.trouble: str | None = None
         """Why the disk refuses, None while it does not."""
         self.dropped_total = 0
+        self.stage = Stage()
 
     # -- what others call ---------------------------------------------------------------------------------------------
 
@@ -95,7 +106,20 @@ class Recorder:
         """Offer an event about the gateway itself."""
         now, mono, synced = self._clock.wall_ns(), self._clock.mono_ns(), self._clock.synced()
         self.offer(
-            [Event(event_type, about, now, mono, reason=reason, cause=cause, data=data, synced=synced, urgent=True)]
+            [
+                Event(
+                    event_type,
+                    about,
+                    now,
+                    mono,
+                    reason=reason,
+                    cause=cause,
+                    data=data,
+                    synced=synced,
+                    simulated=self._simulated,
+                    urgent=True,
+                )
+            ]
         )
 
     def ride(self, name: str, cursor: Cursor, acks: int) -> None:
@@ -140,7 +164,7 @@ class Recorder:
         try:
             retry_s = RETRY_FIRST_S
             while not self._stopping or self._unwritten:
-                await self._wake.wait()
+                await self.stage.idle(self._wake.wait())
                 self._wake.clear()
                 retry_s = await self._turn(retry_s)
                 self._turned.set()
@@ -171,6 +195,7 @@ class Recorder:
             self._timer.cancel()
         if self.pending:
             logger.error("%d events could not be stored before the stop: %s", self.pending, self.trouble)
+        self.stage.end()
         self._ended.set()
 
     async def _pause(self, seconds: float) -> None:
@@ -179,7 +204,7 @@ class Recorder:
         while not self._stopping and (left := until - loop.time()) > 0:
             self._wake.clear()
             self._wake_within(left)
-            await self._wake.wait()
+            await self.stage.idle(self._wake.wait())
 
     async def _commit(self) -> None:
         """Commit the kept batch or a new one, with what rides along; then tell who watches."""
@@ -211,7 +236,8 @@ class Recorder:
         lost = self._dropped.total()
         self._dropped = Counter()
         data = {"count": lost, "subjects": named, "rest": lost - sum(named.values())}
-        return Event("log.gap", "gateway", self._clock.wall_ns(), self._clock.mono_ns(), reason="overload", data=data)
+        now, mono = self._clock.wall_ns(), self._clock.mono_ns()
+        return Event("log.gap", "gateway", now, mono, reason="overload", data=data, simulated=self._simulated)
 
     def _plan(self) -> None:
         """What is pending goes at once, or waits for company."""

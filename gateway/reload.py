@@ -15,6 +15,7 @@ from typing import Any, Final, Protocol, TypeVar
 
 from gateway.changes import Words, device_changes, options_changes, sink_changes
 from gateway.config import Config
+from gateway.config.model import HttpConfig
 from gateway.config.nodes import Place
 from gateway.errors import ConfigError, Problem
 
@@ -56,13 +57,14 @@ class Comparison:
 class ReloadPlan:
     """What a reload has to do. With `problems` it must do nothing at all.
 
-    `gateway` and `buffer` say what is different in those sections; it applies to the running gateway as it is.
+    `gateway`, `buffer` and `http` say what is different in those sections; it applies to the running gateway as it is.
     """
 
     devices: Comparison
     sinks: Comparison
     gateway: Words = ()
     buffer: Words = ()
+    http: Words = ()
     problems: tuple[Problem, ...] = ()
 
 
@@ -73,8 +75,15 @@ def plan_reload(old: Config, new: Config) -> ReloadPlan:
         _compared(old.sinks, new.sinks, sink_changes),
         options_changes(old.gateway, new.gateway),
         options_changes(old.buffer, new.buffer),
+        _http_changes(old.http, new.http),
         tuple(_needs_restart(old, new)),
     )
+
+
+def _http_changes(old: HttpConfig | None, new: HttpConfig | None) -> Words:
+    if old is not None and new is not None:
+        return options_changes(old, new)
+    return () if old is new else (f"listen {old.listen if old else 'nothing'} -> {new.listen if new else 'nothing'}",)
 
 
 def _compared(old: Sequence[E], new: Sequence[E], changes: Callable[[E, E], Words]) -> Comparison:
@@ -108,6 +117,7 @@ def report(plan: ReloadPlan, config: Config) -> dict[str, Any]:
         "hash": config.hash,
         "gateway": list(plan.gateway),
         "buffer": list(plan.buffer),
+        "http": list(plan.http),
         "devices": _listed(plan.devices),
         "sinks": _listed(plan.sinks),
         "warnings": list(config.warnings),

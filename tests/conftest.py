@@ -1,7 +1,8 @@
-"""Fixtures for all tests: a real broker where one is installed."""
+"""Fixtures for all tests: a real broker where one is installed, and an eye on every log record."""
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator
 
@@ -22,3 +23,33 @@ def mosquitto() -> Iterator[Mosquitto]:
     """A mosquitto that takes everybody, shared by the session's tests: use topics of your own."""
     with Mosquitto() as broker:
         yield broker
+
+
+class _Formatted(logging.Handler):
+    """Formats each record, as the gateway's own handler would, and keeps what cannot be."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.NOTSET)
+        self.wrong: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            text = record.getMessage()
+        except Exception as error:  # noqa: BLE001 - whatever its arguments raise
+            self.wrong.append(f"{record.pathname}:{record.lineno}: {record.msg!r} with {record.args!r}: {error}")
+        else:
+            if not text or "\n" in text:
+                self.wrong.append(f"{record.pathname}:{record.lineno}: a message is one line, found {text!r}")
+
+
+@pytest.fixture(autouse=True)
+def every_log_record_is_well_formed() -> Iterator[None]:
+    """Every record of the gateway, of any level, has its arguments and is one line."""
+    logger, handler = logging.getLogger("gateway"), _Formatted()
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.DEBUG)
+    yield
+    logger.removeHandler(handler)
+    logger.setLevel(level)
+    assert handler.wrong == []

@@ -100,6 +100,7 @@ class Service:
         assert self.process is not None
         self.process.send_signal(signal.SIGTERM)
         assert self.process.wait(15) == 0, self.stderr.read_text()
+        assert "--- Logging error ---" not in self.stderr.read_text()
 
     def command(self, *words: str) -> list[str]:
         return [sys.executable, "-m", "gateway", *words]

@@ -13,10 +13,11 @@ from typing import Final
 from gateway.acquire.bus import Bus
 from gateway.acquire.device import Answer, Device, DeviceState, Surroundings
 from gateway.acquire.worker import Outcome
-from gateway.clock import Clock
+from gateway.clock import NS_PER_S, Clock
 from gateway.config.model import DeviceConfig
 from gateway.errors import DeviceError
 from gateway.event import Event
+from gateway.figures import LATENESS_S, Histogram
 
 LATENESSES_KEPT: Final = 1000
 
@@ -44,17 +45,20 @@ class Acquirer:
         self._made = 0
         self._around: Surroundings
         self._latenesses: deque[int] = deque(maxlen=LATENESSES_KEPT)
+        self.lateness_s = Histogram(LATENESS_S)
+        """How late scheduled reads began, all since the start."""
+        self._inbox: _Inbox
 
     async def start(self) -> None:
         """Begin to open all devices. Returns before they answer."""
-        inbox = _Inbox(asyncio.get_running_loop(), self._drain)
+        self._inbox = inbox = _Inbox(asyncio.get_running_loop(), self._drain)
         self._around = Surroundings(
             self._clock,
             self._random,
             self._clock.mono_ns(),
             inbox.post,
             self._record_some,
-            self._latenesses.append,
+            self._late,
             self._bus,
         )
         self.begin(self._configs)
@@ -105,6 +109,10 @@ class Acquirer:
         """How late the last scheduled reads of all devices began, oldest first (at most 1000)."""
         return list(self._latenesses)
 
+    def enter(self, passed: Callable[[], None]) -> None:
+        """The watchdog's token takes the way of a reading; `passed` is called when the loop has taken it."""
+        self._inbox.post_token(passed)
+
     async def read_once(self, device_id: str, timeout_s: float) -> Answer:
         """What the device says now: raw readings, each with the event it would become. Nothing is recorded.
 
@@ -125,6 +133,10 @@ class Acquirer:
     def _bus(self, name: str) -> Bus:
         return self._buses.setdefault(name, Bus())
 
+    def _late(self, ns: int) -> None:
+        self._latenesses.append(ns)
+        self.lateness_s.observe(ns / NS_PER_S)
+
     def _drain(self, posted: Posted) -> None:
         self._record_some([event for device, outcome in posted for event in device.heard(outcome)])
 
@@ -143,16 +155,32 @@ class _Inbox:
         self._loop, self._drain = loop, drain
         self._lock = threading.Lock()
         self._posted: list[tuple[Device, Outcome]] = []
+        self._tokens: list[Callable[[], None]] = []
 
     def post(self, device: Device, outcome: Outcome) -> None:
         with self._lock:
             self._posted.append((device, outcome))
-            wake = len(self._posted) == 1
+            wake = len(self._posted) + len(self._tokens) == 1
         if wake:
-            with contextlib.suppress(RuntimeError):  # the loop is closed: a hung read outlived the gateway
-                self._loop.call_soon_threadsafe(self._take)
+            self._wake()
+
+    def post_token(self, passed: Callable[[], None]) -> None:
+        with self._lock:
+            self._tokens.append(passed)
+            wake = len(self._posted) + len(self._tokens) == 1
+        if wake:
+            self._wake()
+
+    def _wake(self) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed: a hung read outlived the gateway
+            self._loop.call_soon_threadsafe(self._take)
 
     def _take(self) -> None:
         with self._lock:
             posted, self._posted = self._posted, []
-        self._drain(posted)
+            tokens, self._tokens = self._tokens, []
+        try:
+            self._drain(posted)
+        finally:
+            for passed in tokens:
+                passed()

@@ -114,6 +114,7 @@ def page(path: Path, config: Config) -> str:
         ("hash", config.hash),
         *([("labels", look.printable(labels))] if labels else []),
         ("log", look.printable(str(config.buffer.path))),
+        *([("http", config.http.listen)] if config.http else []),
         ("keeps", f"{duration_text(keep.for_s)}, at most {size_text(keep.size_bytes_max)}"),
     ]
     head = f"{click.style(config.gateway.id, bold=True)}  {click.style('ok', fg='green')}"
@@ -177,6 +178,7 @@ def document(path: Path, config: Config) -> dict[str, Any]:
             "keep_for_s": config.buffer.keep.for_s,
             "keep_bytes_max": config.buffer.keep.size_bytes_max,
         },
+        "http": None if config.http is None else {"listen": config.http.listen},
         "warnings": list(config.warnings),
     }
 

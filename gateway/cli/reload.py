@@ -54,7 +54,7 @@ def page(document: Document) -> str:
 
 
 def _lines(document: Document) -> Iterator[str]:
-    for section in ("gateway", "buffer"):
+    for section in ("gateway", "buffer", "http"):
         if document[section]:
             yield _changed(section, document[section])
     for kind, compared in (("device", document["devices"]), ("sink", document["sinks"])):

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import faulthandler
 import gc
 import logging
 import os
 import signal
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+
+from gateway import logs
 
 if TYPE_CHECKING:
     from gateway.config import Config
@@ -26,13 +28,18 @@ logger = logging.getLogger("gateway.run")
 )
 @click.option("--simulate", is_flag=True, help="Simulate the hardware; the log is its own, sinks become the console.")
 @click.option("--live-sinks", is_flag=True, help="With --simulate: use the sinks of the configuration after all.")
-def run(config_file: Path | None, *, simulate: bool, live_sinks: bool) -> None:
+@click.option("--log", type=click.Choice(logs.STYLES), default="text", help="How log lines look.", show_default=True)
+@click.option(
+    "--log-level", type=click.Choice(logs.LEVELS), default="info", help="The least that is logged.", show_default=True
+)
+def run(config_file: Path | None, *, simulate: bool, live_sinks: bool, log: logs.Style, log_level: str) -> None:
     """Run the gateway until SIGTERM or Ctrl-C. SIGHUP reloads the configuration, as `gateway reload` does."""
     from gateway.config import load_config
     from gateway.locations import claim, control_socket, default_config
     from gateway.plugins import Plugins
 
-    _log_to_stderr()
+    faulthandler.enable()  # what the watchdog kills with SIGABRT shows where each thread stood
+    logs.configure(log, log_level, os.environ)
     path = (config_file or default_config(os.environ, Path.cwd())).absolute()
 
     def load() -> Config:
@@ -49,6 +56,7 @@ def run(config_file: Path | None, *, simulate: bool, live_sinks: bool) -> None:
 async def _serve(config: Config, socket: Path, load: Callable[[], Config], *, simulate: bool, live_sinks: bool) -> None:
     from gateway.app import Gateway
     from gateway.notify import notify
+    from gateway.pulse import beating
 
     def tell(state: str) -> None:
         notify(state, os.environ)
@@ -78,7 +86,8 @@ async def _serve(config: Config, socket: Path, load: Callable[[], Config], *, si
             config.buffer.path,
         )
         tell("READY=1")
-        await gateway.run_until(stop)
+        async with beating(gateway.route, os.environ, os.getpid()):
+            await gateway.run_until(stop)
         tell("STOPPING=1")
         logger.info("stopping: committing everything, then giving the sinks a few seconds")
     logger.info("stopped")
@@ -93,10 +102,3 @@ def _has_terminal() -> bool:
     except OSError:
         return False
     return True
-
-
-def _log_to_stderr() -> None:
-    """One line a record; the journal adds its own time, a terminal gets ours."""
-    journal = "JOURNAL_STREAM" in os.environ
-    shape = "%(levelname)s %(message)s" if journal else "%(asctime)s %(levelname)-7s %(message)s"
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format=shape, datefmt="%H:%M:%S")

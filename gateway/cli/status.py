@@ -71,6 +71,11 @@ def _log_fields(log: Document) -> Iterator[tuple[str, str]]:
     if log["oldest"] and log["newest"]:
         yield "from", _local(log["oldest"])
         yield "to", _local(log["newest"])
+    if log.get("recorded"):
+        commits = look.counted(log["batches"], "commit")
+        yield "recorded", f"{look.counted(log['recorded'], 'event')} in {commits} since the start"
+    if log.get("lost"):
+        yield "lost", click.style(f"{look.counted(log['lost'], 'event')} since the start: see log.gap", fg="yellow")
     if log["pending"]:
         yield "pending", f"{look.counted(log['pending'], 'event')} not yet committed"
     ok = log["store"] == "ok"

@@ -18,7 +18,7 @@ from typing import Any
 from gateway.config.devices import Devices, check_ids
 from gateway.config.findings import Findings, keys_of, split
 from gateway.config.host import Host, simulated_id
-from gateway.config.model import BufferConfig, Config, DeviceConfig, GatewayConfig, SinkConfig, SinkEntry
+from gateway.config.model import BufferConfig, Config, DeviceConfig, GatewayConfig, HttpConfig, SinkConfig, SinkEntry
 from gateway.config.nodes import MapNode, Node, Place, ScalarNode
 from gateway.config.nodes import Path as NodePath
 from gateway.config.secret import Secrets
@@ -29,7 +29,7 @@ from gateway.errors import ConfigError, PluginError, Problem
 from gateway.options import Options
 from gateway.plugins import Plugins
 
-SECTIONS = ("gateway", "devices", "sinks", "buffer")
+SECTIONS = ("gateway", "devices", "sinks", "buffer", "http")
 
 _HASH_DIGITS = 16
 
@@ -71,6 +71,7 @@ def parse_config(
     devices = Devices(findings, plugins, simulate=simulate).read(sections.get("devices"))
     sinks = _sinks(findings, plugins, sections.get("sinks"))
     buffer = _buffer(findings, sections, host, file)
+    http = _http(findings, sections)
     findings.raise_if_wrong()
     if identity is None or buffer is None:
         raise AssertionError("a part without a problem is there")
@@ -82,10 +83,11 @@ def parse_config(
         devices=devices,
         sinks=sinks,
         buffer=buffer,
-        hash=_hash(identity, devices, sinks, buffer),
+        hash=_hash(identity, devices, sinks, buffer, http),
         files=tuple(dict.fromkeys(map(Path, document.files))),
         warnings=findings.warnings(),
         places={".".join(path): _place(sections, path, file) for path in (("gateway", "id"), ("buffer", "path"))},
+        http=http,
     )
 
 
@@ -129,6 +131,18 @@ def _buffer(findings: Findings, sections: Mapping[str, Node], host: Host, file: 
     return buffer.model_copy(update={"path": host.located(buffer.path, written.place.file if written else file)})
 
 
+def _http(findings: Findings, sections: Mapping[str, Node]) -> HttpConfig | None:
+    section = findings.mapping(sections.get("http"), ("http",), "a mapping with `listen`")
+    http = findings.check(HttpConfig, section, ("http",)) if section is not None else None
+    if http is not None and section is not None and not http.is_local:
+        sentence = (
+            "whoever reaches this address can read status and metrics, without a password or encryption: "
+            "127.0.0.1 is for this machine alone"
+        )
+        findings.caution(section.keys["listen"], ("http", "listen"), sentence)
+    return http
+
+
 def _sinks(findings: Findings, plugins: Plugins, node: Node | None) -> tuple[SinkConfig, ...]:
     entries = findings.entries(node, ("sinks",), "a sink: a mapping with `id` and `sink`")
     check_ids(findings, entries, "sink")
@@ -157,7 +171,11 @@ def _sink(findings: Findings, plugins: Plugins, node: MapNode, path: NodePath) -
 
 
 def _hash(
-    identity: GatewayConfig, devices: tuple[DeviceConfig, ...], sinks: tuple[SinkConfig, ...], buffer: BufferConfig
+    identity: GatewayConfig,
+    devices: tuple[DeviceConfig, ...],
+    sinks: tuple[SinkConfig, ...],
+    buffer: BufferConfig,
+    http: HttpConfig | None,
 ) -> str:
     """The meaning of a configuration in 16 hex digits. pydantic dumps every secret as the same stars."""
     meaning = {
@@ -165,6 +183,7 @@ def _hash(
         "devices": [_device_meaning(device) for device in devices],
         "sinks": [_sink_meaning(sink) for sink in sinks],
         "buffer": _dump(buffer),
+        **({} if http is None else {"http": _dump(http)}),
     }
     canonical = json.dumps(meaning, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()[:_HASH_DIGITS]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -24,10 +26,13 @@ __all__ = [
     "DeviceConfig",
     "DeviceEntry",
     "GatewayConfig",
+    "HttpConfig",
     "KeepConfig",
     "SinkConfig",
     "SinkEntry",
 ]
+
+_PORT = re.compile(r"[0-9]{1,5}")
 
 Label = Annotated[str, StringConstraints(min_length=1, max_length=255)]
 
@@ -42,7 +47,9 @@ class GatewayConfig(Options):
     """`gateway:` who this gateway is."""
 
     id: Identifier = Field(description="name of this gateway in topics and events; default: the host name")
-    labels: dict[Identifier, Label] = Field({}, max_length=32, description="free words that go into the birth document")
+    labels: dict[Identifier, Label] = Field(
+        {}, max_length=32, description="free words that go into the birth document and the metrics"
+    )
 
 
 class KeepConfig(Options):
@@ -66,6 +73,41 @@ class BufferConfig(Options):
     commit_within_s: Annotated[Duration, Field(gt=0, le=60)] = Field(
         1.0, alias="commit_within", description="periodic readings may wait this long for a common commit, at most 1m"
     )
+
+
+def _check_listen(text: str) -> str:
+    host, _, port = text.rpartition(":")
+    address = host[1:-1] if host.startswith("[") and host.endswith("]") else host
+    try:
+        version: int = 4 if host == "localhost" else ip_address(address).version
+    except ValueError:
+        version = 0
+    if version != (6 if address != host else 4) or not _PORT.fullmatch(port) or not 0 < int(port) < 65536:
+        raise ValueError("expected an address and a port, such as 127.0.0.1:8080, 0.0.0.0:8080 or [::1]:8080")
+    return text
+
+
+class HttpConfig(Options):
+    """`http:` figures and health for whoever asks. Off unless it is there."""
+
+    listen: Annotated[str, AfterValidator(_check_listen)] = Field(
+        description="address and port where /metrics, /healthz and /status are served", examples=["127.0.0.1:8080"]
+    )
+
+    @property
+    def host(self) -> str:
+        """The address, without brackets. `localhost` is the IPv4 one, so that no resolver is asked."""
+        host = self.listen.rpartition(":")[0].strip("[]")
+        return "127.0.0.1" if host == "localhost" else host
+
+    @property
+    def port(self) -> int:
+        return int(self.listen.rpartition(":")[2])
+
+    @property
+    def is_local(self) -> bool:
+        """Whether only this machine can reach it."""
+        return ip_address(self.host).is_loopback
 
 
 class DeviceEntry(Options):
@@ -157,3 +199,4 @@ class Config:
     files: tuple[Path, ...]
     warnings: tuple[str, ...] = ()
     places: Mapping[str, Place] = field(default_factory=dict)
+    http: HttpConfig | None = None

@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from gateway.config.model import BufferConfig, DeviceEntry, GatewayConfig, SinkEntry
+from gateway.config.model import BufferConfig, DeviceEntry, GatewayConfig, HttpConfig, SinkEntry
 from gateway.config.sentences import with_unit
 from gateway.errors import PluginError
 from gateway.options import Options
@@ -46,6 +46,7 @@ def build_schema(plugins: Plugins) -> tuple[Json, list[str]]:
             "devices": _list_of(device, "everything that is read, each entry one device"),
             "sinks": _list_of(_entry(SinkEntry, "sink", sinks), "where events are sent, each entry one destination"),
             "buffer": _section(BufferConfig, defaulted=("path",)),
+            "http": _section(HttpConfig, defaulted=()),
         },
     }, missing
 

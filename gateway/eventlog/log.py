@@ -38,6 +38,7 @@ from gateway.event import Event, sequence, stamp
 from gateway.eventlog import codec, store
 from gateway.eventlog.lock import WriterLock
 from gateway.eventlog.store import BatchRow, Statement, Store
+from gateway.figures import Tally
 
 logger = logging.getLogger("gateway.eventlog")
 
@@ -150,6 +151,7 @@ class EventLog:
         self.next_offset = 1
         self.first_offset = 1
         self.events_trimmed_unread = 0
+        self.tally = Tally()
 
     # -- opening and closing ------------------------------------------------------------------------------------------
 
@@ -183,7 +185,7 @@ class EventLog:
         """Open anew after an error that left the handle unfit. Offsets go on; what was unsure is looked up."""
         await self._store.close()
         await self._open()
-        logger.info("log opened again at offset %d", self.next_offset)
+        logger.debug("log opened again at offset %d", self.next_offset)
 
     async def close(self) -> None:
         """Let the transaction under way end, checkpoint, let the lock go. Safe to call twice."""
@@ -236,9 +238,10 @@ class EventLog:
         statements += self._rider_statements(riders, recorded)
         if statements:
             await self._store.transaction(statements)
+            self.tally.commit_s.observe((self._clock.mono_ns() - mono) / NS_PER_S)
         if stamped:
             self._rule_time = rule_time
-            self._accepted(stamped)
+            self._accepted(stamped, len(blob))
         self._moved(riders.cursors)
         return stamped
 
@@ -265,7 +268,8 @@ class EventLog:
         consumers = {letter.consumer for letter in riders.dead_letters}
         return statements + [(store.LIMIT_DEAD_LETTERS, (consumer, store.DEAD_LETTERS_MAX)) for consumer in consumers]
 
-    def _accepted(self, stamped: list[Event]) -> None:
+    def _accepted(self, stamped: list[Event], stored_bytes: int) -> None:
+        self.tally.batch(stamped, stored_bytes)
         self.next_offset = stamped[-1].offset + 1
         self._unsure = None
         self._tail.append(stamped)
@@ -284,7 +288,7 @@ class EventLog:
         row = await self._store.at_or_before(base)
         if row is None or row.base_offset != base or row.crc != crc or len(stamped) != len(events):
             return None
-        self._accepted(stamped)
+        self._accepted(stamped, len(row.records))
         return stamped
 
     # -- retention ----------------------------------------------------------------------------------------------------
@@ -380,7 +384,8 @@ class EventLog:
             "rest": len(lost) - sum(named.values()),
         }
         now, mono = self._clock.wall_ns(), self._clock.mono_ns()
-        return (Event("log.gap", "gateway", now, mono, reason="size", data=data),)
+        simulated = all(event.simulated for event in lost)
+        return (Event("log.gap", "gateway", now, mono, reason="size", data=data, simulated=simulated),)
 
     async def _cut(self, upto: int, gap: Sequence[Event]) -> None:
         statements: list[Statement] = [(store.TRIM, (upto,)), (store.TRIM_RUNS, ())]
@@ -400,7 +405,7 @@ class EventLog:
         logger.info("trimmed offsets %d to %d%s", self.first_offset, upto - 1, " (some unread)" if gap else "")
         self.first_offset = upto
         if stamped:
-            self._accepted(stamped)
+            self._accepted(stamped, len(blob))
 
     # -- reading ------------------------------------------------------------------------------------------------------
 
@@ -497,6 +502,10 @@ class EventLog:
         return Bounds(
             self.first_offset, self.next_offset, batches, count * store.PAGE_BYTES, self.size_bytes_max, oldest, newest
         )
+
+    async def touch(self) -> None:
+        """Return when the writing thread has done all that it was given. A disk that refuses does not hold it up."""
+        await self._store.touch()
 
     async def dead_letters(self, consumer: str) -> int:
         """How many events lie in the dead letters of that consumer."""

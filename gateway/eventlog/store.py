@@ -166,6 +166,11 @@ class Store:
                 raise LogCorrupt(_sentence(error)) from error
             raise StoreUnavailable(_sentence(error)) from error
 
+    async def touch(self) -> None:
+        """Return when the writing thread has done all that it was given, or has refused."""
+        with contextlib.suppress(sqlite3.Error, ValueError):  # aiosqlite's word for closed: ValueError
+            await self._writer.execute_fetchall("SELECT 1")
+
     async def batches_from(self, offset: int, limit: int) -> list[BatchRow]:
         """At most `limit` batches, the first being the one that holds `offset` (or the first after it)."""
         return [BatchRow(*row) for row in await self.fetch(_FROM, (offset, limit))]

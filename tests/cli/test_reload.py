@@ -23,6 +23,7 @@ DONE: dict[str, Any] = {
     "hash": "a1b2c3d4e5f60718",
     "gateway": ["labels.site north -> south"],
     "buffer": [],
+    "http": [],
     "devices": {
         "added": ["x"],
         "removed": ["old"],

@@ -9,7 +9,15 @@ import pytest
 
 import gateway.config
 from gateway.config.channel import CalibrationConfig, ChannelConfig, FilterConfig, RateConfig, SpikeConfig
-from gateway.config.model import BufferConfig, DeviceEntry, EventsConfig, GatewayConfig, KeepConfig, SinkEntry
+from gateway.config.model import (
+    BufferConfig,
+    DeviceEntry,
+    EventsConfig,
+    GatewayConfig,
+    HttpConfig,
+    KeepConfig,
+    SinkEntry,
+)
 from gateway.config.scalars import resolve
 from gateway.config.schema import describe
 from gateway.config.yaml import DEPTH_MAX, INCLUDES_MAX, NODES_MAX
@@ -34,6 +42,7 @@ MODELS = (
     EventsConfig,
     BufferConfig,
     KeepConfig,
+    HttpConfig,
 )
 
 

@@ -8,11 +8,21 @@ from dataclasses import dataclass
 import msgspec
 
 from gateway.event import Event, Reading
-from gateway.health import GatewayState, LogState, SinkState, readings_document, status_document
+from gateway.figures import Tally
+from gateway.health import (
+    SINK_AWAY_S,
+    GatewayState,
+    LogState,
+    SinkState,
+    Snapshot,
+    ailments,
+    readings_document,
+    status_document,
+)
 
 GATEWAY = GatewayState("pi", "0.1.0", 7, "5f0c", 0, 1.23456, False, "g.yaml", "abc", {"site": "north"})
 LOG = LogState("events.db", 101, 201, 1000, 2000, 1_000_000_000, None, "disk full", 4)
-SINK = SinkState("home", "mqtt", True, None, 151, 2.34567, "", 50, 0)
+SINK = SinkState("home", "mqtt", True, None, 151, 2.34567, "", 50, 0, refused=2, connections=3)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +39,9 @@ class Device:
 
 
 def test_the_document_has_the_agreed_shape_in_the_agreed_order() -> None:
-    document = status_document(GATEWAY, LOG, [SINK], [Device()])
+    tally = Tally()
+    tally.batch([Event("reading", "a/b", 0, 0)] * 2 + [Event("log.gap", "gateway", 0, 0, data={"count": 2})], 80)
+    document = status_document(Snapshot(GATEWAY, LOG, [SINK], [Device()], tally))
     assert msgspec.json.decode(msgspec.json.encode(document)) == {
         "gateway": {
             "id": "pi",
@@ -54,6 +66,9 @@ def test_the_document_has_the_agreed_shape_in_the_agreed_order() -> None:
             "newest": None,
             "store": "disk full",
             "pending": 4,
+            "recorded": 3,
+            "batches": 1,
+            "lost": 2,
         },
         "sinks": [
             {
@@ -66,6 +81,8 @@ def test_the_document_has_the_agreed_shape_in_the_agreed_order() -> None:
                 "lag_s": 2.346,
                 "last_error": "",
                 "delivered": 50,
+                "refused": 2,
+                "connections": 3,
                 "dead_letters": 0,
             }
         ],
@@ -77,6 +94,7 @@ def test_the_document_has_the_agreed_shape_in_the_agreed_order() -> None:
                 "since": "1970-01-01T00:00:00.000000Z",
                 "reason": "",
                 "readings": 1,
+                "failures": 0,
                 "last": None,
                 "simulated": True,
             }
@@ -87,7 +105,7 @@ def test_the_document_has_the_agreed_shape_in_the_agreed_order() -> None:
 def test_what_was_trimmed_unread_is_no_lag_and_a_lag_is_never_negative() -> None:
     for cursor, lag in ((1, 100), (101, 100), (201, 0), (202, 0)):
         sink = dataclasses.replace(SINK, cursor=cursor, lag_s=-0.5)
-        (shown,) = status_document(GATEWAY, LOG, [sink], [])["sinks"]
+        (shown,) = status_document(Snapshot(GATEWAY, LOG, [sink], []))["sinks"]
         assert (shown["lag_events"], shown["lag_s"]) == (lag, 0.0)
 
 
@@ -106,3 +124,30 @@ def test_a_reading_that_makes_no_event_keeps_its_own_quality() -> None:
     assert row == {
         "channel": "x", "raw": None, "raw_unit": None, "value": None, "unit": None, "quality": "bad", "reason": "crc",
     }  # fmt: skip
+
+
+OK = dataclasses.replace(LOG, store="ok")
+MINUTE_NS = 60_000_000_000
+
+
+def test_a_gateway_whose_parts_are_well_is_healthy_although_a_device_is_not() -> None:
+    devices = [Device(available=False, reason="unplugged")]
+    assert ailments(Snapshot(GATEWAY, OK, [SINK], devices, synced=False), 0) == []
+
+
+def test_a_disk_that_refuses_is_an_ailment_with_its_reason() -> None:
+    assert ailments(Snapshot(GATEWAY, LOG, [SINK], []), 0) == ["the disk refuses events: disk full"]
+
+
+def test_a_sink_may_be_away_for_a_minute() -> None:
+    away = dataclasses.replace(SINK, connected=False, since_ns=5 * MINUTE_NS, last_error="connection refused")
+    snapshot = Snapshot(GATEWAY, OK, [SINK, away], [])
+    assert SINK_AWAY_S == 60
+    assert ailments(snapshot, 6 * MINUTE_NS) == []
+    assert ailments(snapshot, 7 * MINUTE_NS) == ["sink home is away for 120 s: connection refused"]
+    assert ailments(snapshot, 0) == [], "the wall clock stepped back"
+
+
+def test_every_ailment_is_named() -> None:
+    away = dataclasses.replace(SINK, connected=False, since_ns=0, last_error="")
+    assert len(ailments(Snapshot(GATEWAY, LOG, [away, away], []), 2 * MINUTE_NS)) == 3

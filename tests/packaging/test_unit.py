@@ -70,3 +70,14 @@ def test_a_wrong_configuration_is_not_started_again(service):
     from gateway.errors import ConfigError
 
     assert service["RestartPreventExitStatus"] == str(ConfigError.exit_code)
+
+
+def test_the_watchdog_is_on_and_what_it_kills_leaves_no_secrets_behind(service):
+    assert float(service["WatchdogSec"]) == 60
+    assert service["Restart"] == "on-failure"  # which a watchdog's timeout is
+    assert service["LimitCORE"] == "0"
+
+
+def test_a_slow_disk_is_no_hang(service):
+    """One fsync of 20 s is a state. A part is missed only after it held the token for the whole time."""
+    assert float(service["WatchdogSec"]) > 20 + 20
