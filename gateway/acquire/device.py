@@ -118,6 +118,8 @@ class Device:
         """The last words, after `stop`: what was dropped and not yet said. Whatever it pushes later is not heard."""
         self._finished = True
         self._around.record(self._gaps(self._around.now(), last=True))
+        if self._bus is not None and not self._closed.done():
+            self._bus.block(self)  # its task did not return in time, and no time limit watches it any more
 
     def leave(self) -> None:
         """After `finish`: the configuration has lost this device, and who listens must learn that it is gone."""

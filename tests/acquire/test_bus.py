@@ -236,6 +236,22 @@ async def test_a_device_that_stops_alone_while_in_line_does_not_take_the_turn_of
     assert rig.of("b") == []
 
 
+async def test_a_read_that_hangs_while_its_device_is_stopped_blocks_the_bus_and_says_so(kit):
+    wire = Wire()
+    wire.hang.set()
+    sick = kit.device("sick", kit.driver_of(wire.hanging), timeout_s=20.0, bus="i2c-1")
+    near = kit.device("near", kit.driver_of(wire.read), bus="i2c-1")
+    async with kit.running(sick, near) as rig:
+        inside = rig.acquirer._devices
+        await kit.until(lambda: inside["sick"]._state.phase is Phase.READING)
+        await rig.acquirer.end({"sick"}, 0.05)
+        rig.acquirer.begin([near])
+        await kit.until(lambda: rig.availability("near") == [False])
+        assert rig.of("near")[-1].reason == "bus blocked by sick"
+        wire.free.set()
+        await kit.until(lambda: rig.availability("near") == [False, True])
+
+
 async def test_a_device_that_stops_in_line_or_in_a_block_does_not_keep_the_others(kit):
     wire = Wire()
     wire.hang.set()
