@@ -41,7 +41,7 @@ class Mosquitto:
     def __init__(self, *lines: str, port: int = 0) -> None:
         self._lines = lines
         self.port = port
-        self.log: deque[str] = deque(maxlen=1000)
+        self.log: deque[str] = deque(maxlen=20_000)
         self.running = False
         self._process: subprocess.Popen[str] | None = None
         self._ready = threading.Event()
