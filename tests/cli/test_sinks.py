@@ -15,7 +15,7 @@ from tests.brokers import Mosquitto, Subscriber, free_port
 from tests.service import Service, configuration
 
 YAML = """
-gateway: {{id: pi}}
+gateway: {{id: sinks-pi}}
 sinks:
   - {{id: home, sink: mqtt, url: '{url}', username: pi, password: hunter2}}
   - {{id: cloud, sink: mqtt, url: ['mqtt://127.0.0.1:{dead}', 'mqtts://two.example:8884'],
@@ -63,14 +63,14 @@ def test_an_unknown_sink_is_named_with_the_nearest(home: Path) -> None:
 def test_one_event_is_sent_and_the_answer_is_told(home: Path, mosquitto: Mosquitto, where: list[str]) -> None:
     file = str(written(home, f"mqtt://127.0.0.1:{mosquitto.port}"))
     words = ["test", "home", "--config", file] if "test" in where else ["--config", file, "test", "home"]
-    with Subscriber(mosquitto.port, ["gateway/pi/#"]) as subscriber:
+    with Subscriber(mosquitto.port, ["gateway/sinks-pi/#"]) as subscriber:
         done = run(*words)
         subscriber.wait(lambda: len(subscriber.messages) >= 1)
     assert done.exit_code == 0, done.output
     assert "connected in " in done.output
     assert "accepted after " in done.output
-    [message] = [one for one in subscriber.messages if not one.retain]  # what other tests left is retained
-    assert message.topic == "gateway/pi/event/sink/home"
+    [message] = subscriber.messages
+    assert message.topic == "gateway/sinks-pi/event/sink/home"
     assert json.loads(message.payload)["type"] == "io.sensor-event-gateway.sink.test.v1"
 
 
