@@ -69,6 +69,7 @@ class Service:
         self.log_path = folder / f"{self.id}.db"
         homes = {"XDG_RUNTIME_DIR": str(folder / "run"), "XDG_STATE_HOME": str(folder / "state")}
         self.environ = {**os.environ, **homes, "PYTHONUNBUFFERED": "1"}
+        self.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # what is installed was compiled once, not at every start
         (folder / "run").mkdir(mode=0o700, exist_ok=True)
         self.process: subprocess.Popen[bytes] | None = None
         self.stderr = folder / f"{self.id}.stderr"

@@ -18,7 +18,7 @@ from gateway.config.sentences import with_unit
 from gateway.errors import PluginError
 from gateway.options import Options
 from gateway.plugins import Plugins
-from gateway.simulate.signals import SIGNAL_SCHEMA
+from gateway.simulate.signals import signal_schema
 
 DRAFT = "http://json-schema.org/draft-07/schema#"
 
@@ -94,7 +94,7 @@ def _entry(common: type[Options], key: str, cases: Mapping[str, tuple[str, Json]
 
 
 def _simulate(schema: Json) -> Json:
-    signals = {"type": "object", "additionalProperties": SIGNAL_SCHEMA, "description": "channel -> its signal"}
+    signals = {"type": "object", "additionalProperties": signal_schema(), "description": "channel -> its signal"}
     return {"description": schema["description"], "anyOf": [{"const": False}, signals]}
 
 

@@ -191,12 +191,9 @@ def _self_contained(node: Any, definitions: dict[str, Any]) -> Any:
     return {key: _self_contained(part, definitions) for key, part in kept.items()}
 
 
-def _schema() -> dict[str, Any]:
+def signal_schema() -> dict[str, Any]:
+    """JSON Schema (2020-12, also valid as draft 7) of what `parse_signal` takes; it holds no references."""
     schema = SignalSpec.model_json_schema(by_alias=True)
     mapping = cast("dict[str, Any]", _self_contained(schema, schema["$defs"]))
     mapping["oneOf"] = [{"required": [shape]} for shape in SHAPES]
     return {"description": "a simulated quantity", "anyOf": [{"type": ["number", "boolean", "string"]}, mapping]}
-
-
-SIGNAL_SCHEMA: Final[dict[str, Any]] = _schema()
-"""JSON Schema (2020-12, also valid as draft 7) of what `parse_signal` takes; it holds no references."""

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.simulate.shapes import WALK_STEPS, uniform
-from gateway.simulate.signals import SHAPES, SIGNAL_SCHEMA, parse_signal
+from gateway.simulate.signals import SHAPES, parse_signal, signal_schema
 from gateway.units import QUANTITIES
 
 unhurried = settings(deadline=None, max_examples=60)  # the machine may be busy
@@ -278,8 +278,9 @@ def test_a_signal_must_suit_the_quantity(quantity: str, spec: object, suits: boo
 
 
 def test_the_schema_stands_alone_and_knows_every_shape_and_fault() -> None:
-    assert "$ref" not in json.dumps(SIGNAL_SCHEMA)
-    bare, mapping = SIGNAL_SCHEMA["anyOf"]
+    schema = signal_schema()
+    assert "$ref" not in json.dumps(schema)
+    bare, mapping = schema["anyOf"]
     assert bare == {"type": ["number", "boolean", "string"]}
     assert list(mapping["properties"]) == [*SHAPES, "unplugged", "stuck", "nan"]
     assert mapping["additionalProperties"] is False
