@@ -4,3 +4,6 @@
 """
 
 __version__ = "0.1.0"
+
+RELEASED = "2026-11-23"
+"""When this version was made: a clock that says earlier is wrong."""

@@ -14,7 +14,7 @@ from gateway import __version__
 from gateway.clock import NS_PER_S
 from gateway.control import Call, Stream
 from gateway.errors import ConfigError, ControlError
-from gateway.event import CloudEventEncoder
+from gateway.event import CloudEventEncoder, Event
 from gateway.health import GatewayState, LogState, SinkState, Snapshot, readings_document, status_document
 from gateway.reload import refusal, report
 
@@ -72,7 +72,7 @@ class Answers:
             os.getpid(),
             gateway.log.run,
             gateway.started_ns,
-            (gateway.clock.wall_ns() - gateway.started_ns) / NS_PER_S,
+            (gateway.clock.mono_ns() - gateway.started_mono_ns) / NS_PER_S,
             gateway.simulated,
             str(config.files[0]) if config.files else "",
             config.hash,
@@ -83,7 +83,7 @@ class Answers:
         gateway, forwarder = self._gateway, self._gateway.forwarders[sink_id]
         cursor, delivery = forwarder.cursor.next_offset, forwarder.delivery
         waiting = (await gateway.log.read(cursor, 1)).events if cursor < gateway.log.next_offset else []
-        lag_s = (gateway.clock.wall_ns() - waiting[0].recorded) / NS_PER_S if waiting else 0.0
+        lag_s = self._age_s(waiting[0]) if waiting else 0.0
         return SinkState(
             sink_id,
             forwarder.sink_name,
@@ -97,6 +97,13 @@ class Answers:
             delivery.refused,
             delivery.connections,
         )
+
+    def _age_s(self, event: Event) -> float:
+        """Since when an event waits. In this boot that needs no wall clock."""
+        clock = self._gateway.clock
+        if event.boot == clock.boot_id:
+            return (clock.mono_ns() - event.mono) / NS_PER_S
+        return max(0.0, (clock.wall_ns() - event.recorded) / NS_PER_S)
 
     async def _read(self, args: dict[str, Any]) -> dict[str, Any]:
         device, timeout_s = args.get("device"), args.get("timeout_s", 10.0)

@@ -19,7 +19,7 @@ from typing import Self
 from gateway.acquire import Acquirer
 from gateway.announce import birth, lasting, note_config, note_start
 from gateway.answers import Answers
-from gateway.clock import Clock, SystemClock
+from gateway.clock import Clock, JudgedClock, SystemClock, read_together
 from gateway.config import Config, SinkConfig
 from gateway.control import ControlServer
 from gateway.deliver import Forwarder
@@ -65,7 +65,7 @@ class Gateway:
         self.simulated = simulate
         self._in_force = console_only if simulate and not live_sinks else as_it_is
         self.config = self._in_force(config)
-        self.clock: Clock = clock or SystemClock()
+        self.clock = JudgedClock(clock or SystemClock())
         self.reloads = Reloads(load, self._reload, tell)
         self.answers = Answers(self)
         self._control = ControlServer(socket, self.answers.calls, self.answers.streams) if socket else None
@@ -73,14 +73,15 @@ class Gateway:
         self._http: HttpServer | None = None
         self._random = random or Random()
         self._tasks = Tasks()
-        self.started_ns = 0
+        self.started_ns = self.started_mono_ns = 0
 
     async def __aenter__(self) -> Self:
         config, keep, clock = self.config, self.config.buffer.keep, self.clock
-        self.started_ns = clock.wall_ns()
+        self.started_ns, self.started_mono_ns = read_together(clock)
         self.log = await EventLog.open(
             config.buffer.path, clock, size_bytes_max=keep.size_bytes_max, keep_for_s=keep.for_s
         )
+        self.clock.has_seen(self.log.newest_ns)
         self.recorder = Recorder(
             self.log,
             clock,
@@ -88,7 +89,7 @@ class Gateway:
             protected=self._protected,
             simulated=self.simulated,
         )
-        self.latest = Latest(lambda: birth(self), lambda: lasting(self.config.devices))
+        self.latest = Latest(lambda: birth(self), lambda: lasting(self.config.devices), self.log.dated)
         self.latest.apply(await recall(self.log, self.latest.configured()))
         self.recorder.watch(self.latest.apply)
         self.forwarders = Forwarders(self.log, self.recorder, make=self._forwarder, begin=self._tasks.begin)
@@ -99,6 +100,7 @@ class Gateway:
         try:
             self.forwarders.begin([(sink, self._sink(sink)) for sink in config.sinks])
             note_start(self)
+            self._tasks.begin("clock", self.recorder.watch_clock())
             if self._control is not None:
                 await self._control.start()
             await self.acquirer.start()
@@ -181,5 +183,12 @@ class Gateway:
     def _forwarder(self, config: SinkConfig, sink: Sink) -> Forwarder:
         selection = config.events.selection
         return Forwarder(
-            config.id, sink, self.log, self.recorder, clock=self.clock, random=self._random, selection=selection
+            config.id,
+            sink,
+            self.log,
+            self.recorder,
+            clock=self.clock,
+            random=self._random,
+            selection=selection,
+            readings_wait=lambda: self.clock.readings_wait(time_known=self.log.time_known),
         )

@@ -13,8 +13,12 @@ What can happen to a link, and what is done:
     an event held                    offered again after a wait; after 5 times, while others pass, refused for good
     an event ends connections        sent alone; convicted on evidence (`suspect.py`), then refused for good
     the log was trimmed behind us    go on at its first offset: the `log.gap` in the log names what is missing
+    the wall clock cannot be right   readings wait until it was put right, for at most an hour; all else goes ahead
 
 What a sink does not want (`selection.py`) is passed over: the cursor moves, and `previous` chains what it does get.
+
+What goes ahead keeps its place in the chain: `previous` names the event before it in the log, waiting or not, and the
+hole is filled when the readings follow, at their corrected times.
 """
 
 from __future__ import annotations
@@ -22,6 +26,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
 
@@ -40,6 +45,9 @@ logger = logging.getLogger("gateway.deliver")
 
 CONNECT_WITHIN_S = 3.0
 ACK_WITHIN_S = 5.0
+WAITING_TYPES = frozenset({"reading"})
+"""Types that are worth less at a wrong time than late."""
+
 BACKOFF_FIRST_S, BACKOFF_MAX_S = 0.25, 4.0
 READ_EVENTS = 500
 PASSED_OVER_NOTED = 1000
@@ -71,12 +79,15 @@ class Forwarder:
         clock: Clock,
         random: Random,
         selection: Selection | None = None,
+        readings_wait: Callable[[], bool] = lambda: False,
     ) -> None:
+        """`readings_wait` says whether readings of this boot shall wait for the clock."""
         self.sink_id = sink_id
         self._loop = asyncio.get_running_loop()  # asking for it costs a system call, too much for every event
         self.delivery = Delivery(since_ns=clock.wall_ns())
         self.stage = Stage()
         self._sink, self._log, self._recorder, self._clock, self._random = sink, log, recorder, clock, random
+        self._readings_wait = readings_wait
         self._window = Window(log.cursors.setdefault(sink_id, Cursor(log.first_offset)))
         self._selection = selection or Selection()
         self._read: deque[Event] = deque()
@@ -299,6 +310,8 @@ class Forwarder:
             window_max = 1
             if await self._show_that_events_pass(session):
                 return
+        if self._window.passing_over and not self._readings_wait() and not self._turned_back():
+            return
         sent = False
         while len(self._window) < window_max and (event := await self._next_event()) is not None:
             outgoing = Outgoing(event, self._window.previous)
@@ -339,18 +352,37 @@ class Forwarder:
         session.flush()
         self._wake_at(self._progress_at + ACK_WITHIN_S)
 
+    def _turned_back(self) -> bool:
+        """Return to the readings that waited, as soon as everything that went ahead has settled."""
+        if len(self._window):
+            return False
+        self._window.turn_back()
+        self._read.clear()
+        return True
+
+    def _waits(self, event: Event) -> bool:
+        if event.synced or event.type not in WAITING_TYPES or event.boot != self._clock.boot_id:
+            return False
+        return self._readings_wait()
+
     async def _next_event(self) -> Event | None:
-        """The next event of the selection, None at the log's end."""
+        """The next event of the selection that may go now, None at the log's end."""
         while True:
             if not self._read and self._window.read_from < self._log.next_offset:
                 await self._read_on()
             if not self._read:
                 return None
             event = self._read.popleft()
-            if self._selection.selects(event):
+            if not self._selection.selects(event):
+                self._window.skip_to(event.offset + 1)
+                self._passed_over += 1
+            elif self._window.went_ahead(event.offset):
+                continue
+            elif not self._waits(event):
                 return event
-            self._window.skip_to(event.offset + 1)
-            self._passed_over += 1
+            elif not self._window.pass_over(event.offset):
+                self._read.appendleft(event)
+                return None
 
     async def _read_on(self) -> None:
         page = await self._log.read(self._window.read_from, READ_EVENTS)

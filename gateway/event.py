@@ -47,6 +47,7 @@ EVENT_TYPES: Final[Mapping[str, str]] = {
     "sink.test": "sent by `gateway sinks test` to one sink, and recorded nowhere",
     "store.degraded": "the disk refused a commit",
     "store.recovered": "the disk takes commits again",
+    "clock.step": "the wall clock was stepped, or was synchronised for the first time since the gateway started",
 }
 
 _SUBJECT = re.compile(rf"{ID_PATTERN}(/{ID_PATTERN})*")

@@ -26,10 +26,16 @@ class Latest:
     """Implements `gateway.sink.Present`. One entry for each subject, so it is as bounded as the configuration."""
 
     def __init__(
-        self, birth: Callable[[], dict[str, Any]], devices: Callable[[], Mapping[str, Collection[str]]] = dict
+        self,
+        birth: Callable[[], dict[str, Any]],
+        devices: Callable[[], Mapping[str, Collection[str]]] = dict,
+        dated: Callable[[list[Event]], list[Event]] = lambda events: events,
     ) -> None:
-        """`birth` makes the status document, `devices` tells what the configuration in force has: id -> channels."""
-        self._birth, self._devices = birth, devices
+        """`birth` makes the status document, `devices` tells what the configuration in force has: id -> channels.
+
+        `dated` corrects the times of events after a `clock.step`.
+        """
+        self._birth, self._devices, self._dated = birth, devices, dated
         self._configured = devices()
         self._values: dict[str, Event] = {}
         self._available: dict[str, bool] = {}
@@ -73,7 +79,9 @@ class Latest:
     def apply(self, events: Iterable[Event]) -> None:
         """Take in what was committed."""
         for event in events:
-            if event.type in SHOWN:
+            if event.type == "clock.step":
+                self._redate()
+            elif event.type in SHOWN:
                 self._values[event.subject] = event
                 self._tell(event)
             elif event.type in AVAILABILITY:
@@ -85,13 +93,27 @@ class Latest:
                 self.configure(self._devices())
                 self._tell(event)
 
+    def _redate(self) -> None:
+        """What time it was is known now: tell the values that stand at a wrong one again."""
+        wrong = [event for event in self._values.values() if not event.synced]
+        for event, right in zip(wrong, self._dated(wrong), strict=True):
+            if right.time != event.time:
+                self._values[right.subject] = right
+                self._tell(right)
+
     def _blank(self, unavailable: Event) -> None:
         """A device that does not answer has no values: say so, rather than let the last ones stand."""
         channels = f"{unavailable.subject}/"
         for subject, event in self._values.items():
             if subject.startswith(channels) and event.value is not None:
                 blank = msgspec.structs.replace(
-                    event, value=None, quality="bad", reason="unavailable", time=unavailable.time
+                    event,
+                    value=None,
+                    quality="bad",
+                    reason="unavailable",
+                    time=unavailable.time,
+                    mono=unavailable.mono,
+                    synced=unavailable.synced,
                 )
                 self._values[subject] = blank
                 self._tell(blank)

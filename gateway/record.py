@@ -2,7 +2,10 @@
 
 Commit policy. An *urgent* event (a state, an input, whatever the YAML marks) commits everything that is pending as
 soon as the writer is idle; periodic readings wait up to `commit_within_s` for company. While one commit runs, the
-next one gathers.
+next one gathers. A subject that storms loses its urgency until it is quiet (`urgency`).
+
+Before each commit, and every few seconds, the recorder compares the clocks: a step of the wall clock becomes a
+`clock.step`, which stands behind the events that were taken in before it was seen.
 
 Cursors ride in a commit that happens anyway. At one event a second a cursor in every commit would be a third of all
 bytes written, so it rides once it stands for 20 acknowledgements or is 5 s old, and goes alone when nothing else
@@ -16,15 +19,20 @@ subject.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from gateway.clock import NS_PER_S, Clock
+import msgspec
+
+from gateway.clock import NS_PER_S, Clock, read_together
 from gateway.errors import LogError
 from gateway.event import Event, sequence
 from gateway.eventlog import MAX_BATCH_EVENTS, Cursor, DeadLetter, EventLog, Riders
+from gateway.steps import StepWatch
+from gateway.urgency import PER_S_MAX, STORM_S, Urgency
 from gateway.watchdog import Stage
 
 logger = logging.getLogger("gateway.record")
@@ -37,6 +45,8 @@ TRIM_EVERY_S = 600.0
 TRIM_AGAIN_S = 1.0
 RETRY_FIRST_S, RETRY_MAX_S = 0.1, 4.0
 GAP_SUBJECTS_MAX = 50
+LOOK_EVERY_S = 2.0
+"""How often an idle gateway compares its clocks."""
 
 Committed = Callable[[list[Event]], None]
 
@@ -62,7 +72,7 @@ class Recorder:
         self._urgent = False
         self._dropped: Counter[str] = Counter()
         self._cursors: dict[str, Cursor] = {}
-        self._acks = 0
+        self._acks = self._acks_riding = 0
         self._cursors_since_ns = 0
         self._letters: list[DeadLetter] = []
         self._wake = asyncio.Event()
@@ -72,6 +82,9 @@ class Recorder:
         self._watchers: list[Committed] = []
         self._stopping = False
         self._trim_at_ns = clock.mono_ns() + round(TRIM_EVERY_S * NS_PER_S)
+        wall_ns, mono_ns = read_together(clock)
+        self._steps = StepWatch(wall_ns, mono_ns, synced=clock.synced())
+        self.urgency = Urgency()
         self.trouble: str | None = None
         """Why the disk refuses, None while it does not."""
         self.dropped_total = 0
@@ -97,14 +110,16 @@ class Recorder:
         while len(self._pending) > PENDING_EVENTS_MAX:
             self._dropped[self._pending.popleft().subject] += 1
             self.dropped_total += 1
-        self._urgent = self._urgent or any(event.urgent for event in events)
+        if urgent := [event.subject for event in events if event.urgent]:
+            self._urgent = self._may_hurry(urgent) or self._urgent
         self._plan()
 
     def note(
         self, event_type: str, data: dict[str, Any], *, about: str = "gateway", reason: str = "", cause: str = ""
     ) -> None:
         """Offer an event about the gateway itself."""
-        now, mono, synced = self._clock.wall_ns(), self._clock.mono_ns(), self._clock.synced()
+        now, mono = read_together(self._clock)
+        synced = self._clock.synced()
         self.offer(
             [
                 Event(
@@ -121,6 +136,19 @@ class Recorder:
                 )
             ]
         )
+
+    def look_at_clock(self) -> None:
+        """Offer a `clock.step` if the wall clock was stepped, or is synchronised at last."""
+        wall, mono = read_together(self._clock)
+        synced = self._clock.synced()
+        step = self._steps.look(wall, mono, synced=synced)
+        if step is None:
+            return
+        step_ns = step.after_ns - step.before_ns
+        logger.warning("the wall clock was %s: %+.3f s", step.why, step_ns / NS_PER_S)
+        data = {"boot": self._clock.boot_id, "before_ns": step.before_ns, "after_ns": wall, "step_ns": step_ns}
+        told = Event("clock.step", "gateway", wall, mono, reason=step.why, data=data, synced=synced, urgent=True)
+        self.offer([msgspec.structs.replace(told, simulated=self._simulated)])
 
     def ride(self, name: str, cursor: Cursor, acks: int) -> None:
         """A consumer's cursor moved on by `acks` events; it is written before long."""
@@ -158,6 +186,13 @@ class Recorder:
             self._turned.clear()
             self._wake.set()
             await self._turned.wait()
+
+    async def watch_clock(self) -> None:
+        """Compare the clocks now and then, until `stop`: also when nothing happens that would be committed."""
+        while not self._stopping:
+            self.look_at_clock()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._ended.wait(), LOOK_EVERY_S)
 
     async def run(self) -> None:
         """Commit whenever it is time, until `stop`."""
@@ -209,6 +244,8 @@ class Recorder:
     async def _commit(self) -> None:
         """Commit the kept batch or a new one, with what rides along; then tell who watches."""
         if not self._batch:
+            if self._pending:
+                self.look_at_clock()
             self._batch = self._take()
         riders = self._riders()
         if not self._batch and not riders:
@@ -236,8 +273,28 @@ class Recorder:
         lost = self._dropped.total()
         self._dropped = Counter()
         data = {"count": lost, "subjects": named, "rest": lost - sum(named.values())}
-        now, mono = self._clock.wall_ns(), self._clock.mono_ns()
-        return Event("log.gap", "gateway", now, mono, reason="overload", data=data, simulated=self._simulated)
+        now, mono = read_together(self._clock)
+        synced, simulated = self._clock.synced(), self._simulated
+        return Event("log.gap", "gateway", now, mono, reason="overload", data=data, synced=synced, simulated=simulated)
+
+    def _may_hurry(self, subjects: Sequence[str]) -> bool:
+        """Whether one of these urgent events may have a commit at once. All are counted."""
+        now_ns = self._clock.mono_ns()
+        may = False
+        for subject in subjects:
+            verdict = self.urgency.judge(subject, now_ns)
+            may = may or verdict in {"urgent", "quiet"}
+            if verdict == "storm":
+                logger.warning(
+                    "%s: more than %d urgent events a second for %d s; until it is quiet they wait up to %g s",
+                    subject,
+                    PER_S_MAX,
+                    STORM_S,
+                    self.commit_within_s,
+                )
+            elif verdict == "quiet":
+                logger.info("%s is quiet, its events are urgent again", subject)
+        return may
 
     def _plan(self) -> None:
         """What is pending goes at once, or waits for company."""
@@ -251,6 +308,7 @@ class Recorder:
     def _riders(self) -> Riders:
         letters = tuple(self._letters)
         age_ns = self._clock.mono_ns() - self._cursors_since_ns
+        self._acks_riding = self._acks
         due = self._stopping or self._acks >= CURSOR_AFTER_ACKS or age_ns >= CURSOR_AFTER_S * NS_PER_S
         return Riders(dict(self._cursors) if due else {}, letters)
 
@@ -258,9 +316,11 @@ class Recorder:
         del self._letters[: len(riders.dead_letters)]
         if riders.cursors:
             self._cursors = {n: at for n, at in self._cursors.items() if at != riders.cursors.get(n)}
-            self._acks = 0
+            self._acks -= self._acks_riding  # not to nothing: some came while the commit ran
             self._cursors_since_ns = self._clock.mono_ns()
-        if self._cursors:
+        if self._acks >= CURSOR_ALONE_ACKS:
+            self._wake.set()
+        elif self._cursors:
             self._wake_within(CURSOR_AFTER_S)
 
     # -- trouble and upkeep -------------------------------------------------------------------------------------------

@@ -3,6 +3,10 @@
 Events are sent in order and settle in any order; the cursor is the first that has not settled, so a crash repeats
 at most a window, and never skips. A *held* event stays where it is and is offered again; everything behind it that
 was accepted meanwhile is not sent twice.
+
+Readings that wait for a plausible clock are *passed over*: the cursor stays at the first of them, what is not a
+reading goes ahead, and `turn_back` returns to them once everything sent has settled. What went ahead is remembered,
+so it is not sent twice; a lost connection forgets that, and repeats it like any window.
 """
 
 from __future__ import annotations
@@ -16,6 +20,10 @@ HELD_MAX = 5
 """How often an event may be held, others having been accepted in between, before it counts as refused."""
 
 
+AHEAD_MAX = 10_000
+"""How many events may go ahead of readings that wait. Beyond it everything waits."""
+
+
 class Window:
     """The unsettled events of one session, oldest first."""
 
@@ -26,6 +34,8 @@ class Window:
         self._strikes: dict[int, tuple[int, int]] = {}  # offset -> (strikes, what was accepted at the last one)
         self._accepted = 0
         self._end = cursor
+        self._passed_over: Cursor | None = None  # where the first event stands that was passed over
+        self._ahead: set[int] = set()  # what was sent from behind it
 
     def __len__(self) -> int:
         """How many events are unsettled, held ones included."""
@@ -34,10 +44,10 @@ class Window:
     @property
     def cursor(self) -> Cursor:
         """From where to go on if the connection were lost now."""
+        oldest = self._end
         if self._order:
-            oldest = self._order[0]
-            return Cursor(oldest.event.offset, oldest.previous)
-        return self._end
+            oldest = Cursor(self._order[0].event.offset, self._order[0].previous)
+        return oldest if self._passed_over is None else min(oldest, self._passed_over, key=_position)
 
     @property
     def read_from(self) -> int:
@@ -75,7 +85,37 @@ class Window:
     def sent(self, outgoing: Outgoing) -> None:
         """An event was handed to the wire. Offsets only ever increase."""
         self._order.append(outgoing)
+        if self._passed_over is not None:
+            self._ahead.add(outgoing.event.offset)
         self._end = Cursor(outgoing.event.offset + 1, outgoing.event.offset)
+
+    def pass_over(self, offset: int) -> bool:
+        """Leave an event for later; False when so many went ahead that nothing more may."""
+        if self._passed_over is None:
+            self._passed_over = self._end
+        if len(self._ahead) >= AHEAD_MAX:
+            return False
+        self._end = Cursor(offset + 1, offset)
+        return True
+
+    @property
+    def passing_over(self) -> bool:
+        """Whether events wait behind what was sent."""
+        return self._passed_over is not None
+
+    def turn_back(self) -> None:
+        """Go on with the first event that was passed over. Everything sent has settled."""
+        assert not self._order, "nothing may be in flight"
+        self._end, self._passed_over = self._passed_over or self._end, None
+
+    def went_ahead(self, offset: int) -> bool:
+        """Whether the event at `read_from` went ahead; then it is behind us now."""
+        if offset not in self._ahead:
+            return False
+        if self._passed_over is None:  # otherwise we come by here once more
+            self._ahead.discard(offset)
+        self._end = Cursor(offset + 1, offset)
+        return True
 
     def skip_to(self, next_offset: int) -> None:
         """Offsets below `next_offset` hold nothing for this sink."""
@@ -118,3 +158,7 @@ class Window:
         if self._order[0].event.offset == offset:  # acknowledgements come in order nearly always
             return self._order[0]
         return next((outgoing for outgoing in self._order if outgoing.event.offset == offset), None)
+
+
+def _position(cursor: Cursor) -> int:
+    return cursor.next_offset

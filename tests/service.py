@@ -71,6 +71,7 @@ class Service:
         self.environ = {**os.environ, **homes, "PYTHONUNBUFFERED": "1"}
         self.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # what is installed was compiled once, not at every start
         (folder / "run").mkdir(mode=0o700, exist_ok=True)
+        self.program = [sys.executable, "-m", "gateway"]
         self.process: subprocess.Popen[bytes] | None = None
         self.stderr = folder / f"{self.id}.stderr"
 
@@ -83,7 +84,7 @@ class Service:
             manager.settimeout(READY_S)
             with self.stderr.open("ab") as stderr:
                 self.process = subprocess.Popen(
-                    [sys.executable, "-m", "gateway", "run", "--config", str(self.file), *self._flags],
+                    [*self.program, "run", "--config", str(self.file), *self._flags],
                     env={**self.environ, "NOTIFY_SOCKET": address}, stdout=subprocess.DEVNULL, stderr=stderr,
                 )  # fmt: skip
             try:

@@ -14,6 +14,10 @@ to be there, it is not appended again. So equal ids are always the same event, a
 the disk; the rest is read batch-wise over a read-only connection, and no read transaction outlives one page of
 results.
 
+*Time.* Events are kept as the clocks told them and never rewritten. A reader gets those of an unsynchronised stretch at
+their corrected time (`anchors`); looking up a time and judging age go by the boot clock (`times`), so that no step
+of the wall clock hides or deletes anything.
+
 *The byte bound* is `max_page_count`. Before it is reached, and whenever SQLite reports no room, the oldest batches
 go in steps of 1 % of the log. What a sink had not read becomes a `log.gap` event in the same transaction.
 """
@@ -32,12 +36,14 @@ from typing import NamedTuple
 
 import msgspec
 
-from gateway.clock import NS_PER_S, Clock
+from gateway.clock import NS_PER_S, Clock, read_together
 from gateway.errors import LogCorrupt, StoreUnavailable
 from gateway.event import Event, sequence, stamp
-from gateway.eventlog import codec, store
+from gateway.eventlog import anchors, codec, store
+from gateway.eventlog.anchors import ANCHORING, BootAnchor
 from gateway.eventlog.lock import WriterLock
 from gateway.eventlog.store import BatchRow, Statement, Store
+from gateway.eventlog.times import Age, TimeIndex
 from gateway.figures import Tally
 
 logger = logging.getLogger("gateway.eventlog")
@@ -55,8 +61,8 @@ GAP_SUBJECTS_MAX = 50
 CURSOR_KEPT_S = 7 * 86400.0
 """How long the cursor of a consumer that is configured no more waits for its return."""
 
-SLEW_NS = NS_PER_S
-"""How far a wall clock may have been slewed against the anchor of its run before times are looked up by the anchor."""
+TRIM_BATCHES_MAX = 5000
+"""How many batches one trim by age may delete: a commit a second makes 600 between two trims."""
 
 
 class Cursor(NamedTuple):
@@ -152,6 +158,11 @@ class EventLog:
         self.first_offset = 1
         self.events_trimmed_unread = 0
         self.tally = Tally()
+        self.newest_ns: int | None = None
+        """The newest known time (corrected UTC) in the log when it was opened; None: no clock could be believed."""
+        self._anchors: dict[str, BootAnchor] = {}
+        self._index: TimeIndex
+        self._rule_anchor: int | None = None
 
     # -- opening and closing ------------------------------------------------------------------------------------------
 
@@ -173,13 +184,32 @@ class EventLog:
         self.first_offset = first if first is not None else self.next_offset
         self._rule_time = newest.rule_time if newest else 0
         self.run = secrets.token_hex(8)
-        self._anchor = self._clock.wall_ns() - self._clock.mono_ns()
+        wall, mono = read_together(self._clock)
+        await self._load_anchors(wall - mono)
+        boot = self._clock.boot_id
+        known = msgspec.msgpack.encode(self._anchors[boot])
         self._run_id = await self._store.transaction(
-            [(store.INSERT_RUN, (self.run, self._clock.boot_id, self.next_offset, self._anchor))]
+            [
+                (store.UPSERT_ANCHOR, (boot, known)),
+                (store.INSERT_RUN, (self.run, boot, self.next_offset, wall - mono)),
+            ]
         )
         for name, next_offset, previous in await self._store.cursors():
             self.cursors.setdefault(name, Cursor(next_offset, previous))
         self._unused = await self._store.unused()
+
+    async def _load_anchors(self, anchor: int) -> None:
+        """What the records told of each boot's clock; of boots from before they did, what the run was told."""
+        self._anchors.clear()
+        for boot, known in await self._store.run_anchors():
+            self._anchors.setdefault(boot, anchors.after(None, known, synced=True))
+        for boot, kept in await self._store.anchors():
+            self._anchors[boot] = msgspec.msgpack.decode(kept, type=BootAnchor)
+        self._anchors.setdefault(self._clock.boot_id, anchors.after(None, anchor, synced=False))
+        self._index = TimeIndex(self._store, self._anchors)
+        self.newest_ns = await self._index.newest(self.first_offset, self.next_offset)
+        if self._rule_anchor is None:  # from here on only records move it, also when the file is opened anew
+            self._rule_anchor = anchor
 
     async def _reopen(self) -> None:
         """Open anew after an error that left the handle unfit. Offsets go on; what was unsure is looked up."""
@@ -232,16 +262,17 @@ class EventLog:
         statements: list[Statement] = []
         if stamped:
             blob = codec.pack(stamped, recorded=recorded, mono=mono)
-            rule_time = max(self._rule_time, mono + self._anchor)
+            telling = _telling(stamped)
+            rule_time = self._rule_time_of(telling, mono)
             statements.append((store.INSERT_BATCH, self._batch_row(stamped, blob, recorded, mono, rule_time)))
+            statements += self._anchor_statements(telling)
             self._unsure = (stamped[0].offset, codec.checksum(blob), stamped)
         statements += self._rider_statements(riders, recorded)
         if statements:
             await self._store.transaction(statements)
             self.tally.commit_s.observe((self._clock.mono_ns() - mono) / NS_PER_S)
         if stamped:
-            self._rule_time = rule_time
-            self._accepted(stamped, len(blob))
+            self._accepted(stamped, len(blob), mono)
         self._moved(riders.cursors)
         return stamped
 
@@ -250,6 +281,22 @@ class EventLog:
         for name, at in cursors.items():
             if name not in self.cursors or self.cursors[name].next_offset < at.next_offset:
                 self.cursors[name] = at
+
+    def _rule_time_of(self, telling: list[Event], mono: int) -> int:
+        """The rule time of a batch: it never runs backwards, and only records move its anchor."""
+        return max(self._rule_time, mono + (telling[-1].time - telling[-1].mono if telling else self._rule_anchor or 0))
+
+    def _anchor_statements(self, telling: list[Event]) -> list[Statement]:
+        known = self._told(telling)
+        return [(store.UPSERT_ANCHOR, (self._clock.boot_id, msgspec.msgpack.encode(known)))] if known else []
+
+    def _told(self, telling: list[Event]) -> BootAnchor | None:
+        """What is known of this boot after these events, None where they tell nothing."""
+        known = None
+        for event in telling:
+            before = known or self._anchors.get(self._clock.boot_id)
+            known = anchors.after(before, event.time - event.mono, synced=event.synced)
+        return known
 
     def _batch_row(
         self, stamped: list[Event], blob: bytes, recorded: int, mono: int, rule_time: int
@@ -268,10 +315,14 @@ class EventLog:
         consumers = {letter.consumer for letter in riders.dead_letters}
         return statements + [(store.LIMIT_DEAD_LETTERS, (consumer, store.DEAD_LETTERS_MAX)) for consumer in consumers]
 
-    def _accepted(self, stamped: list[Event], stored_bytes: int) -> None:
+    def _accepted(self, stamped: list[Event], stored_bytes: int, mono: int) -> None:
         self.tally.batch(stamped, stored_bytes)
         self.next_offset = stamped[-1].offset + 1
         self._unsure = None
+        telling = _telling(stamped)
+        self._rule_time = self._rule_time_of(telling, mono)
+        if (known := self._told(telling)) is not None:
+            self._anchors[self._clock.boot_id], self._rule_anchor = known, known.latest
         self._tail.append(stamped)
         self._tail_events += len(stamped)
         while self._tail_events > TAIL_EVENTS_MAX and len(self._tail) > 1:
@@ -288,7 +339,7 @@ class EventLog:
         row = await self._store.at_or_before(base)
         if row is None or row.base_offset != base or row.crc != crc or len(stamped) != len(events):
             return None
-        self._accepted(stamped, len(row.records))
+        self._accepted(stamped, len(row.records), row.mono)
         return stamped
 
     # -- retention ----------------------------------------------------------------------------------------------------
@@ -310,9 +361,8 @@ class EventLog:
         """
         async with self._turn:
             await self._mind_unused()
-            horizon = self._clock.wall_ns() - round(self._keep_for_s * NS_PER_S)
-            upto = min(await self._offset_recorded_since(horizon), protected)
-            if upto > self.first_offset and self._clock.synced():
+            upto = min(await self._aged(), protected)
+            if upto > self.first_offset:
                 await self._cut(upto, ())
             if not await self._near_bound():
                 return False
@@ -344,14 +394,20 @@ class EventLog:
         _, used = await self._store.pages()
         return used * store.PAGE_BYTES > FULL_AT * self.size_bytes_max
 
-    async def _offset_recorded_since(self, time_ns: int) -> int:
-        """The first offset whose batch was recorded at `time_ns` or later; looks at a bounded number of the oldest."""
-        upto = self.first_offset
-        for row in await self._store.batches_from(self.first_offset, PAGE_BATCHES_MAX):
-            if row.recorded >= time_ns:
-                break
-            upto = row.last_offset + 1
-        return upto
+    async def _aged(self) -> int:
+        """The offset before which everything is older than the age bound, as far as one trim may go.
+
+        Events of this boot are judged by the boot clock alone. Those of earlier boots only while the wall clock is
+        believed, and then by the earliest time that this boot has had reason to believe: a step into the future must
+        not delete what it makes look old.
+        """
+        boot, mono = self._clock.boot_id, self._clock.mono_ns()
+        since = mono - round(self._keep_for_s * NS_PER_S)
+        least = self._anchors[boot].least
+        wall = since + least if least is not None and self._clock.synced() else None
+        upto = await self._index.aged(Age(boot, since, wall), self.first_offset, self.next_offset)
+        most = await self._store.after_batches(TRIM_BATCHES_MAX)
+        return upto if most is None else min(upto, most)
 
     async def _trim_for_room(self) -> bool:
         """Evict the oldest 1 % of the bytes, or all above a lowered bound; says whether there was anything to evict."""
@@ -384,11 +440,11 @@ class EventLog:
             "rest": len(lost) - sum(named.values()),
         }
         now, mono = self._clock.wall_ns(), self._clock.mono_ns()
-        simulated = all(event.simulated for event in lost)
-        return (Event("log.gap", "gateway", now, mono, reason="size", data=data, simulated=simulated),)
+        simulated, synced = all(event.simulated for event in lost), self._clock.synced()
+        return (Event("log.gap", "gateway", now, mono, reason="size", data=data, simulated=simulated, synced=synced),)
 
     async def _cut(self, upto: int, gap: Sequence[Event]) -> None:
-        statements: list[Statement] = [(store.TRIM, (upto,)), (store.TRIM_RUNS, ())]
+        statements: list[Statement] = [(store.TRIM, (upto,)), (store.TRIM_RUNS, ()), (store.TRIM_ANCHORS, ())]
         if upto >= self.next_offset:
             statements.append((store.KEEP_NEXT_OFFSET, (self.next_offset,)))
         stamped: list[Event] = []
@@ -399,18 +455,20 @@ class EventLog:
                 for offset, event in enumerate(gap, self.next_offset)
             ]
             blob = codec.pack(stamped, recorded=recorded, mono=mono)
-            self._rule_time = max(self._rule_time, mono + self._anchor)
-            statements.append((store.INSERT_BATCH, self._batch_row(stamped, blob, recorded, mono, self._rule_time)))
+            rule_time = self._rule_time_of([], mono)
+            statements.append((store.INSERT_BATCH, self._batch_row(stamped, blob, recorded, mono, rule_time)))
         await self._store.transaction(statements)
         logger.info("trimmed offsets %d to %d%s", self.first_offset, upto - 1, " (some unread)" if gap else "")
         self.first_offset = upto
         if stamped:
-            self._accepted(stamped, len(blob))
+            self._accepted(stamped, len(blob), mono)
 
     # -- reading ------------------------------------------------------------------------------------------------------
 
-    async def read(self, offset: int, limit: int = 500) -> Page:
+    async def read(self, offset: int, limit: int = 500, *, as_told: bool = False) -> Page:
         """Whole batches from `offset` on, until `limit` events are reached; empty at the end of the log.
+
+        Events of an unsynchronised stretch come at their corrected time; `as_told` leaves them as they were recorded.
 
         Raises:
             StoreUnavailable, LogCorrupt: the disk does not answer, or a batch is damaged.
@@ -425,7 +483,18 @@ class EventLog:
             events = await self._from_store(start, limit)
         if events and events[0].offset > start:  # trimmed between the look and the read
             gap = (offset, events[0].offset - 1)
+        if not as_told:
+            events = self.dated(events)
         return Page(events, events[-1].offset + 1 if events else start, gap)
+
+    @property
+    def time_known(self) -> bool:
+        """Whether the times of this boot can be corrected where they need to be."""
+        return self._anchors[self._clock.boot_id].synced is not None
+
+    def dated(self, events: list[Event]) -> list[Event]:
+        """Events of this log as readers see them: those of an unsynchronised stretch at their corrected time."""
+        return anchors.dated(self._anchors, events)
 
     def _from_tail(self, start: int, limit: int) -> list[Event]:
         """Looks from the newest batch back: who keeps up finds what is new without passing what is old."""
@@ -455,46 +524,8 @@ class EventLog:
             await self._appended.wait()
 
     async def offset_at(self, time_ns: int) -> int:
-        """The first offset recorded at `time_ns` (UTC) or later.
-
-        Wall clocks step, so `recorded` is not monotone. CLOCK_BOOTTIME is, within a run: the run whose span holds the
-        time is found through its anchor, then the batch by halving; near it `recorded` decides, because wall clocks
-        are also slewed.
-        """
-        runs = await self._store.runs()
-        ends = [first for first, _ in runs[1:]] + [self.next_offset]
-        for (first, anchor), end in zip(runs, ends, strict=True):
-            low, high = max(first, self.first_offset), end
-            if low >= high:
-                continue
-            last = await self._store.at_or_before(high - 1)
-            if last is not None and max(last.recorded, last.mono + anchor) >= time_ns:
-                near = await self._halve(low, high, time_ns - anchor - SLEW_NS)
-                return await self._first_recorded(near, time_ns, time_ns - anchor + SLEW_NS)
-        return self.next_offset
-
-    async def _first_recorded(self, offset: int, time_ns: int, mono_ns: int) -> int:
-        """The first batch from `offset` on that was recorded at `time_ns` or later, or stands at `mono_ns` or later."""
-        while rows := await self._store.batches_from(offset, PAGE_BATCHES_MAX):
-            for row in rows:
-                if row.recorded >= time_ns or row.mono >= mono_ns:
-                    return row.base_offset
-            offset = rows[-1].last_offset + 1
-        return self.next_offset
-
-    async def _halve(self, low: int, high: int, mono_ns: int) -> int:
-        """The base offset of the first batch in [low, high) whose `mono` is `mono_ns` or later."""
-        while low < high:
-            row = await self._store.at_or_before((low + high) // 2)
-            if row is None:
-                break
-            if row.mono >= mono_ns:
-                high = max(low, row.base_offset)
-                if row.base_offset <= low:
-                    break
-            else:
-                low = row.last_offset + 1
-        return low
+        """The first offset recorded at `time_ns` (corrected UTC) or later."""
+        return await self._index.offset_at(time_ns, self.first_offset, self.next_offset)
 
     async def bounds(self) -> Bounds:
         _, _, batches, oldest, newest = await self._store.bounds()
@@ -510,6 +541,11 @@ class EventLog:
     async def dead_letters(self, consumer: str) -> int:
         """How many events lie in the dead letters of that consumer."""
         return await self._store.dead_letters(consumer)
+
+
+def _telling(events: Sequence[Event]) -> list[Event]:
+    """Those that tell the anchor of this boot."""
+    return [event for event in events if event.type in ANCHORING]
 
 
 def _decode(row: BatchRow) -> list[Event]:

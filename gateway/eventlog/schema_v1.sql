@@ -52,6 +52,7 @@ CREATE TABLE dead_letter (
 ) STRICT, WITHOUT ROWID;
 
 -- `next_offset`: written when a trim takes the newest batch, so that no offset is ever given twice.
+-- `anchor/<boot>`: what the records of that boot told of its wall clock, MessagePack of `anchors.BootAnchor`.
 CREATE TABLE meta (
     key TEXT PRIMARY KEY,
     value ANY NOT NULL

@@ -61,6 +61,10 @@ MARK_UNUSED = (
     "INSERT INTO meta(key, value) VALUES ('unused/' || ?, ?) ON CONFLICT(key) DO UPDATE SET value = excluded.value"
 )
 UNMARK_UNUSED = "DELETE FROM meta WHERE key = 'unused/' || ?"
+UPSERT_ANCHOR = (
+    "INSERT INTO meta(key, value) VALUES ('anchor/' || ?, ?) ON CONFLICT(key) DO UPDATE SET value = excluded.value"
+)
+TRIM_ANCHORS = "DELETE FROM meta WHERE key LIKE 'anchor/%' AND substr(key, 8) NOT IN (SELECT boot FROM run)"
 KEEP_NEXT_OFFSET = (
     "INSERT INTO meta(key, value) VALUES ('next_offset', ?) ON CONFLICT(key) DO UPDATE SET value = excluded.value"
 )
@@ -92,7 +96,10 @@ _FROM = _BATCHES + (  # noqa: S608 - joined from constants only
 )
 _NEWEST = _BATCHES + "ORDER BY base_offset DESC LIMIT 1"
 _AT_OR_BEFORE = _BATCHES + "WHERE base_offset <= ? ORDER BY base_offset DESC LIMIT 1"
-_RUNS = "SELECT first_offset, anchor FROM run ORDER BY id"
+_RUNS = "SELECT boot, first_offset FROM run ORDER BY id"
+_RUN_ANCHORS = "SELECT boot, anchor FROM run ORDER BY id"
+_ANCHORS = "SELECT substr(key, 8), value FROM meta WHERE key LIKE 'anchor/%'"
+_AFTER_BATCHES = "SELECT base_offset FROM batch ORDER BY base_offset LIMIT 1 OFFSET ?"
 _BOUNDS = (
     "SELECT (SELECT min(base_offset) FROM batch), (SELECT max(last_offset) FROM batch), "
     "(SELECT count(*) FROM batch), "
@@ -181,9 +188,22 @@ class Store:
     async def at_or_before(self, offset: int) -> BatchRow | None:
         return next((BatchRow(*row) for row in await self.fetch(_AT_OR_BEFORE, (offset,))), None)
 
-    async def runs(self) -> list[tuple[int, int]]:
-        """(first offset, anchor) of each run that still has batches, and of the newest."""
-        return [(first, anchor) for first, anchor in await self.fetch(_RUNS)]
+    async def runs(self) -> list[tuple[str, int]]:
+        """(boot, first offset) of each run that still has batches, and of the newest."""
+        return [(boot, first) for boot, first in await self.fetch(_RUNS)]
+
+    async def run_anchors(self) -> list[tuple[str, int]]:
+        """(boot, anchor as known when the run began) of the same runs."""
+        return [(boot, anchor) for boot, anchor in await self.fetch(_RUN_ANCHORS)]
+
+    async def anchors(self) -> list[tuple[str, bytes]]:
+        """(boot, what was known of its anchor), as kept by `UPSERT_ANCHOR`."""
+        return [(boot, kept) for boot, kept in await self.fetch(_ANCHORS)]
+
+    async def after_batches(self, count: int) -> int | None:
+        """The first offset behind the oldest `count` batches; None if there are no more than that."""
+        rows = await self.fetch(_AFTER_BATCHES, (count,))
+        return int(rows[0][0]) if rows else None
 
     async def bounds(self) -> tuple[int | None, int | None, int, int | None, int | None]:
         """(first offset, last offset, batches, oldest recorded ns, newest recorded ns)."""

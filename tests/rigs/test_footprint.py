@@ -43,6 +43,64 @@ def test_few_bytes_reach_the_card_for_an_event(tmp_path, mosquitto: Mosquitto, c
     assert max(sent, called) <= bytes_max
 
 
+STORM_PER_S = 200
+STORM_JUDGED_S = 8.0
+STORM_SUBJECTS = ("door/pressed", "door/click")
+
+
+@pytest.mark.rig
+@pytest.mark.mosquitto
+def test_a_storm_of_urgent_events_stops_wearing_the_card_after_ten_seconds(tmp_path, mosquitto: Mosquitto, capsys):
+    """The same contact in the same run, while its events are urgent and after they lost that."""
+    file = tmp_path / "storm.yaml"
+    file.write_text(
+        "gateway: {id: storm}\n"
+        "devices:\n"
+        "  - id: door\n"
+        "    driver: button\n"
+        "    pin: 17\n"
+        "    bounce: 0s\n"
+        "    simulate: {pressed: {square: {period: 21ms}}}\n"
+        f"sinks: [{{id: home, sink: mqtt, url: 'mqtt://127.0.0.1:{mosquitto.port}'}}]\n"
+        "buffer: {path: storm.db}\n",
+        encoding="utf-8",
+    )
+    service = Service(file, tmp_path, "--simulate", "--live-sinks")
+    service.log_path = tmp_path / "state/gateway/storm-sim/events.db"
+    with subscribed(mosquitto.port, "storm-sim") as subscriber:
+        service.start()
+        wait_until(lambda: len(subscriber.arrivals) > 20, 10, "events flow")
+        urgent = bytes_per_event(service)
+        for subject in STORM_SUBJECTS:
+            wait_until(lambda subject=subject: said(service, subject), 15, "it is said")
+        demoted = bytes_per_event(service)
+        service.stop()
+        accepted = service.accepted()
+        wait_until(lambda: subscriber.has(accepted), 10, "everything accepted arrives")
+    with capsys.disabled():
+        print(
+            f"\n  about {STORM_PER_S}/s of a button that flutters: {urgent[0]:.0f} bytes an event while urgent "
+            f"({urgent[1]:.0f}/s), "
+            f"{demoted[0]:.0f} after it lost that ({demoted[1]:.0f}/s)"
+        )
+    assert [said(service, subject) for subject in STORM_SUBJECTS] == [1, 1], "once for each"
+    assert min(urgent[1], demoted[1]) > 0.7 * STORM_PER_S
+    assert demoted[0] < urgent[0] / 5
+
+
+def said(service: Service, subject: str) -> int:
+    return service.stderr.read_text().count(f"{subject}: more than 20 urgent events a second")
+
+
+def bytes_per_event(service: Service) -> tuple[float, float]:
+    """(bytes that reached the card per event, events a second) over the next seconds."""
+    before, events = measure(service.process.pid), service.status()["log"]["events"]
+    threading.Event().wait(STORM_JUDGED_S)
+    after, events = measure(service.process.pid), service.status()["log"]["events"] - events
+    sent, called = after.written_bytes - before.written_bytes, after.write_calls_bytes - before.write_calls_bytes
+    return max(sent, called) / events, events / STORM_JUDGED_S
+
+
 @pytest.mark.rig
 @pytest.mark.mosquitto
 def test_memory_and_the_way_to_the_first_event_are_short(tmp_path, capsys):

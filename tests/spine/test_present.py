@@ -1,5 +1,7 @@
 """What the present promises: the newest value of everything, and none for what does not answer."""
 
+from msgspec.structs import replace
+
 from gateway.event import Event
 from gateway.present import Latest
 
@@ -51,3 +53,20 @@ def test_the_birth_document_is_made_when_it_is_asked_for():
     births = iter([{"n": 1}, {"n": 2}])
     latest = Latest(lambda: next(births))
     assert (latest.status(), latest.status()) == ({"n": 1}, {"n": 2})
+
+
+def test_values_that_stand_at_a_wrong_time_are_told_again_when_the_time_is_known():
+    wrong = Event("reading", "a/b", 1_000, 10, 21.5, synced=False)
+    right = Event("reading", "a/c", 9_000, 10, 21.5)
+    known = []
+    latest = Latest(dict, dated=lambda events: [replace(event, time=known[0] + event.mono) for event in events])
+    latest.apply([wrong, right])
+    told = []
+    latest.watch(told.append)
+    known.append(990)
+    latest.apply([Event("clock.step", "gateway", 1, 1)])
+    assert told == [], "it was right by chance"
+    known[0] = 9_000
+    latest.apply([Event("clock.step", "gateway", 1, 1)])
+    assert [(event.subject, event.time, event.synced) for event in told] == [("a/b", 9_010, False)]
+    assert {event.time for event in latest.values()} == {9_010, 9_000}
