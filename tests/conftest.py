@@ -7,8 +7,12 @@ import os
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 
 from tests.brokers import MOSQUITTO, Mosquitto
+
+settings.register_profile("ours", deadline=None)  # how long an example takes says more of the machine than of the code
+settings.load_profile("ours")
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
