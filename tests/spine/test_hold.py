@@ -13,6 +13,7 @@ from gateway.deliver import Forwarder
 from gateway.event import Event
 from gateway.eventlog import Cursor, EventLog
 from gateway.record import Recorder
+from gateway.selection import Selection
 from gateway.sink import Outgoing
 from gateway.window import Window
 from tests.clocks import ManualClock
@@ -25,7 +26,7 @@ NOW_S = 1_800_000_000.0
 class Held:
     """A spine whose clock a test moves."""
 
-    def __init__(self, log, inner, clock):
+    def __init__(self, log, inner, clock, selection):
         self.log, self.inner, self.clock, self.sink = log, inner, clock, PlayedSink()
         self.recorder = Recorder(log, clock, commit_within_s=0.001, protected=lambda: 1)
         self.recorder.note("gateway.started", {})
@@ -36,6 +37,7 @@ class Held:
             self.recorder,
             clock=clock,
             random=Random(1),
+            selection=selection,
             readings_wait=lambda: clock.readings_wait(time_known=log.time_known),
         )
         self.recorder.watch(self.forwarder.wake)
@@ -53,9 +55,11 @@ class Held:
             offsets.append(offset)
         return offsets
 
-    def put_right(self):
+    async def put_right(self):
+        offset = self.log.next_offset
         self.inner.step_wall_s(NOW_S - self.inner.wall_ns() / NS_PER_S)
         self.recorder.look_at_clock()
+        await self.log.wait(offset)
 
     async def arrived(self, offsets):
         await until(lambda: set(offsets) <= set(self.sink.offsets))
@@ -68,12 +72,12 @@ class Held:
         await self.log.close()
 
 
-async def held(tmp_path, wall_s=LONG_AGO_S):
+async def held(tmp_path, wall_s=LONG_AGO_S, selection=None):
     inner = ManualClock(wall_s=wall_s)
     clock = JudgedClock(inner, released="2026-11-23")
     log = await EventLog.open(tmp_path / "events.db", clock)
     clock.has_seen(log.newest_ns)
-    it = Held(log, inner, clock)
+    it = Held(log, inner, clock, selection)
     await log.wait(log.next_offset)
     return it
 
@@ -88,7 +92,7 @@ async def test_readings_wait_for_the_clock_and_arrive_at_their_corrected_times(t
     assert it.sink.offsets == [1, click, state], "what is urgent goes at once"
     assert it.sink.previous[click] == click - 1, "its place in the chain is that of the log"
     assert it.forwarder.cursor == Cursor(readings[0], readings[0] - 1)
-    it.put_right()
+    await it.put_right()
     late = await it.happens("reading")
     await it.arrived([*readings, *late])
     assert it.sink.offsets[3:] == sorted(it.sink.offsets[3:])
@@ -106,7 +110,7 @@ async def test_they_wait_on_while_the_clock_is_set_but_nobody_has_said_that_it_i
     it = await held(tmp_path)
     it.inner.is_synced = False
     readings = await it.happens("reading", "reading")
-    it.put_right()
+    await it.put_right()
     await it.arrived(await it.happens("input"))
     assert not set(readings) & set(it.sink.offsets)
     it.inner.is_synced = True
@@ -120,10 +124,24 @@ async def test_a_clock_that_nobody_calls_right_is_waited_for_a_minute(tmp_path):
     it = await held(tmp_path)
     it.inner.is_synced = False
     readings = await it.happens("reading", "reading")
-    it.put_right()
+    await it.put_right()
     it.inner.pass_s(61)
     await it.arrived([*readings, *await it.happens("input")])
     assert {event.synced for event in it.sink.arrived} == {False}
+    await it.stop()
+
+
+async def test_the_chain_of_a_selection_goes_through_what_waits(tmp_path):
+    it = await held(tmp_path, selection=Selection(types=["reading", "input"]))
+    first, _, click, second, _ = await it.happens("reading", "state", "input", "reading", "state")
+    await it.arrived([click])
+    assert it.sink.offsets == [click]
+    assert it.sink.previous[click] == first
+    await it.put_right()
+    (last,) = await it.happens("reading")
+    await it.arrived([first, second, last])
+    assert it.sink.offsets == [click, first, second, last]
+    assert it.sink.previous == {first: None, click: first, second: click, last: second}
     await it.stop()
 
 
@@ -146,7 +164,7 @@ async def test_a_lost_link_in_the_meantime_repeats_and_loses_nothing(tmp_path):
     it.sink.cut()
     await until(lambda: len(it.sink.sessions) == 2)
     await it.arrived(await it.happens("input"))
-    it.put_right()
+    await it.put_right()
     await it.arrived(offsets)
     assert set(it.sink.offsets) >= set(range(1, it.log.next_offset - 1))
     await it.stop()
@@ -157,7 +175,7 @@ async def test_the_forwarder_turns_back_only_when_what_went_ahead_is_answered_fo
     await it.arrived([1])
     it.sink.mute = True
     offsets = await it.happens("reading", "input")
-    it.put_right()
+    await it.put_right()
     await it.happens("input", "input")
     turns = iter(range(20))
     await until(lambda: next(turns, None) is None)  # it had its chances
@@ -208,7 +226,7 @@ async def test_what_goes_ahead_is_bounded(tmp_path, monkeypatch):
     await it.arrived(offsets[1:4])
     it.sink.cut()
     await until(lambda: len(it.sink.sessions) == 2)
-    it.put_right()
+    await it.put_right()
     await it.arrived(offsets)
     first = list(dict.fromkeys(it.sink.offsets))
     assert first[1:4] == offsets[1:4]
