@@ -5,5 +5,5 @@
 
 __version__ = "0.1.0"
 
-RELEASED = "2026-11-23"
-"""When this version was made: a clock that says earlier is wrong."""
+EARLIEST = "2025-01-01"
+"""A clock that says an earlier day is wrong: nothing of this software is older. Clocks without a battery say less."""

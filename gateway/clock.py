@@ -14,7 +14,7 @@ from datetime import date
 from pathlib import Path
 from typing import Protocol
 
-from gateway import RELEASED
+from gateway import EARLIEST
 from gateway.sync import Synchronisation
 
 NS_PER_S = 1_000_000_000
@@ -95,13 +95,13 @@ class SystemClock:
 class JudgedClock:
     """A clock that is not called synchronised while what it says cannot be.
 
-    It cannot be before this version was released, nor a day before the newest time in the log, nor decades after them.
+    It cannot be before this software was begun, nor a day before the newest time in the log, nor decades after them.
     Implements `Clock`.
     """
 
-    def __init__(self, clock: Clock, released: str = RELEASED) -> None:
+    def __init__(self, clock: Clock, earliest: str = EARLIEST) -> None:
         self._clock = clock
-        self._released_ns = _midnight_ns(date.fromisoformat(released))
+        self._earliest_ns = _midnight_ns(date.fromisoformat(earliest))
         self._newest_ns: int | None = None
         self._doubted_ns: int | None = None
         self._settled_ns = 0
@@ -126,7 +126,7 @@ class JudgedClock:
 
     def plausible(self) -> bool:
         """Whether the wall clock can be right."""
-        since = max(self._released_ns, self._newest_ns or 0)
+        since = max(self._earliest_ns, self._newest_ns or 0)
         if since - BEHIND_NS <= self.wall_ns() <= since + AHEAD_NS:
             if self._doubted_ns is not None:
                 self._doubted_ns, self._settled_ns = None, self.mono_ns() + SETTLE_NS

@@ -74,7 +74,7 @@ class Held:
 
 async def held(tmp_path, wall_s=LONG_AGO_S, selection=None):
     inner = ManualClock(wall_s=wall_s)
-    clock = JudgedClock(inner, released="2026-11-23")
+    clock = JudgedClock(inner, earliest="2026-11-23")
     log = await EventLog.open(tmp_path / "events.db", clock)
     clock.has_seen(log.newest_ns)
     it = Held(log, inner, clock, selection)
