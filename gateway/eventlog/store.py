@@ -268,6 +268,7 @@ async def open_store(path: Path, *, size_bytes_max: int) -> Store:
     try:
         await _prepare(writer, path, size_bytes_max)
         reader = await aiosqlite.connect(f"{path.as_uri()}?mode=ro", uri=True, isolation_level=None)
+        await reader.execute_fetchall("PRAGMA cache_size = -256")  # pages are read once: what is new is in memory
     except BaseException:
         await writer.close()
         raise
