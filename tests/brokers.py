@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import getpass
+import random
 import shutil
 import socket
 import subprocess
@@ -26,10 +27,23 @@ MOSQUITTO = shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin:/usr/bin:/
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A port on loopback that nothing listens on, for UDP and TCP, outside the range of ephemeral ports.
+
+    Inside it, a client that knocks before its server listens is sooner or later given that very port as its own end,
+    connects to itself, and keeps the server from binding (Linux ip(7), ip_local_port_range).
+    """
+    first, last = map(int, Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split())
+    below, above = range(10_000, first), range(last + 1, 65_536)
+    ports = below if len(below) >= len(above) else above
+    for port in random.sample(ports, 100):
+        with socket.socket() as stream, socket.socket(type=socket.SOCK_DGRAM) as datagrams:
+            try:
+                stream.bind(("127.0.0.1", port))
+                datagrams.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise AssertionError("100 ports of loopback are all taken")
 
 
 class Mosquitto:

@@ -105,12 +105,12 @@ def test_the_real_chronyd_answers(tmp_path, more, answer):
     )
     command = [CHRONYD, "-x", "-d", "-u", "root", "-f", str(tmp_path / "conf")]  # -x: leaves the machine's clock alone
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as running:
+        tracking, deadline = Tracking(port), monotonic() + 10
         try:
-            tracking, deadline = Tracking(port), monotonic() + 10
             while (said := tracking.ask()) is not answer:
                 assert monotonic() < deadline, said
-            tracking.close()
         finally:
+            tracking.close()
             running.terminate()
 
 
