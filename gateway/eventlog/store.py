@@ -25,7 +25,7 @@ import aiosqlite
 from gateway.errors import LogCorrupt, LogTooNew, StoreUnavailable
 
 APPLICATION_ID = 0x45_47_4C_31  # "EGL1", shown by file(1)
-VERSION = 1
+VERSION = 2
 PAGE_BYTES = 1024
 WAL_PAGES = 512
 """Checkpoint when the write-ahead log has this many pages: small files are rewritten in place, growing ones are not."""
@@ -290,8 +290,7 @@ async def _prepare(writer: _Writer, path: Path, size_bytes_max: int) -> None:
             await writer.execute_fetchall(f"PRAGMA {pragma}")
         await writer.execute_fetchall(_bound(size_bytes_max))
         await writer.execute_fetchall("PRAGMA cache_size = -512")
-        if not tables:
-            await _create(writer)
+        await _migrate(writer, version if tables else 0)
     except sqlite3.Error as error:
         if error.sqlite_errorname in {"SQLITE_NOTADB", "SQLITE_CORRUPT"}:
             raise LogCorrupt(
@@ -312,11 +311,12 @@ async def _header(writer: aiosqlite.Connection) -> tuple[int, int, int]:
     return found[0], found[1], found[2]
 
 
-async def _create(writer: aiosqlite.Connection) -> None:
-    schema = files("gateway.eventlog").joinpath(f"schema_v{VERSION}.sql").read_text(encoding="utf-8")
-    await writer.executescript(
-        f"BEGIN;\n{schema}\nPRAGMA application_id = {APPLICATION_ID};\nPRAGMA user_version = {VERSION};\nCOMMIT;"
-    )
+async def _migrate(writer: aiosqlite.Connection, version: int) -> None:
+    """Bring a file of that version (0: an empty one) to ours, one version at a time, each in one transaction."""
+    for step in range(version + 1, VERSION + 1):
+        schema = files("gateway.eventlog").joinpath(f"schema_v{step}.sql").read_text(encoding="utf-8")
+        header = f"PRAGMA application_id = {APPLICATION_ID};\nPRAGMA user_version = {step};"
+        await writer.executescript(f"BEGIN IMMEDIATE;\n{schema}\n{header}\nCOMMIT;")
 
 
 def _sentence(error: sqlite3.Error) -> str:

@@ -12,7 +12,7 @@ import pytest
 from gateway.errors import LogCorrupt, LogLocked, LogTooNew, StoreUnavailable
 from gateway.event import Event
 from gateway.eventlog import MAX_BATCH_EVENTS, Cursor, DeadLetter, EventLog, Riders, store
-from gateway.eventlog import log as log_file
+from gateway.eventlog.tail import Tail
 from tests.clocks import ManualClock
 
 MB = 1_000_000
@@ -207,11 +207,11 @@ async def test_a_waiting_reader_wakes_with_the_commit(log):
         await waiting
 
 
-async def test_memory_and_disk_tell_the_same(log, monkeypatch):
-    monkeypatch.setattr(log_file, "TAIL_EVENTS_MAX", 50)
+async def test_memory_and_disk_tell_the_same(log):
+    log._head.tail = Tail(events_max=50)
     for n in range(30):
         await log.append([reading(float(n * 10 + k)) for k in range(10)])
-    assert log._tail[0][0].offset > 1
+    assert not log._head.tail.holds(1)
     events = await everything(log)
     assert [e.offset for e in events] == list(range(1, 301))
     assert [e.value for e in events] == [float(n) for n in range(300)]
@@ -246,12 +246,12 @@ async def test_offset_at_finds_the_first_event_recorded_then_or_later(path, cloc
 async def test_a_full_disk_refuses_and_the_same_batch_fits_later(path, clock):
     log = await EventLog.open(path, clock, size_bytes_max=1 * MB)
     await log.append([reading()])
-    await log._store._writer.execute_fetchall("PRAGMA max_page_count = 1")  # what a full disk looks like to SQLite
+    await log._head.store._writer.execute_fetchall("PRAGMA max_page_count = 1")  # what a full disk looks like to SQLite
     big = [reading(subject=f"{os.urandom(100).hex()}/x") for _ in range(500)]
     with pytest.raises(StoreUnavailable, match="SQLITE_FULL"):
         await log.append(big)
     assert [e.value for e in await everything(log)] == [21.5]
-    await log._store._writer.execute_fetchall("PRAGMA max_page_count = 100000")
+    await log._head.store._writer.execute_fetchall("PRAGMA max_page_count = 100000")
     stamped = await log.append(big)
     assert stamped[0].offset == 2
     await log.close()
@@ -281,13 +281,13 @@ class Faulty:
 async def test_a_failed_fsync_is_not_retried_on_its_handle_and_nothing_doubles(path, clock, after):
     log = await EventLog.open(path, clock)
     await log.append([reading(1.0)])
-    before, run = log._store, log.run
-    log._store._writer = Faulty(log._store._writer, after=after)
+    before, run = log._head.store, log.run
+    log._head.store._writer = Faulty(log._head.store._writer, after=after)
     batch, riders = [reading(2.0), reading(3.0)], Riders({"home": Cursor(2, 1)})
     with pytest.raises(StoreUnavailable, match="SQLITE_IOERR_FSYNC"):
         await log.append(batch, riders)
     stamped = await log.append(batch, riders)
-    assert log._store is not before
+    assert log._head.store is not before
     assert log.run != run
     assert [(e.offset, e.value) for e in await everything(log)] == [(1, 1.0), (2, 2.0), (3, 3.0)]
     assert [e.id for e in stamped] == [e.id for e in await everything(log)][1:]
@@ -347,9 +347,9 @@ async def test_a_folder_that_cannot_be_made_gets_a_sentence(tmp_path, clock):
 async def test_one_connection_writes_and_checkpoints_and_others_only_read(log):
     """SQLite's WAL-reset bug (3.7.0 to 3.51.2) needs a second connection that writes or checkpoints."""
     with pytest.raises(sqlite3.OperationalError, match="readonly"):
-        await log._store._reader.execute("INSERT INTO meta VALUES ('x', 1)")
-    ((synchronous,),) = await log._store._writer.execute_fetchall("PRAGMA synchronous")
-    ((journal,),) = await log._store._writer.execute_fetchall("PRAGMA journal_mode")
+        await log._head.store._reader.execute("INSERT INTO meta VALUES ('x', 1)")
+    ((synchronous,),) = await log._head.store._writer.execute_fetchall("PRAGMA synchronous")
+    ((journal,),) = await log._head.store._writer.execute_fetchall("PRAGMA journal_mode")
     assert (synchronous, journal) == (2, "wal")
 
 
@@ -485,7 +485,7 @@ async def test_a_smaller_size_is_reached_in_steps_and_what_went_unread_is_named(
     while await log.trim(log.next_offset):
         steps += 1
         assert steps < 100
-    _, used = await log._store.pages()
+    _, used = await log._head.store.pages()
     assert used * store.PAGE_BYTES <= MB
     gap = [event for event in await everything(log) if event.type == "log.gap"]
     assert sum(event.data["count"] for event in gap) == log.first_offset - 1

@@ -269,11 +269,11 @@ async def test_a_boot_without_a_time_goes_with_the_first_that_is_too_old_behind_
 
 
 async def boots_known(log):
-    return [boot for boot, _ in await log._store.anchors()]
+    return [boot for boot, _ in await log._head.store.anchors()]
 
 
 async def test_one_trim_by_age_is_bounded_and_the_next_goes_on(tmp_path, monkeypatch):
-    monkeypatch.setattr("gateway.eventlog.log.TRIM_BATCHES_MAX", 10)
+    monkeypatch.setattr("gateway.eventlog.retention.TRIM_BATCHES_MAX", 10)
     clock = TrueClock()
     log = await started(tmp_path / "events.db", clock, keep_for_s=60)
     for _ in range(24):

@@ -177,7 +177,7 @@ async def test_a_sink_that_was_away_while_the_log_was_trimmed_goes_on_behind_the
     sink.cut()
     spine.offer(*range(20))
     await until(lambda: spine.log.next_offset == 21)
-    await spine.log._cut(11, ())
+    await spine.log._retention.cut(11)
     sink.down = None
     await until(lambda: len(sink.arrived) == 10)
     assert sink.offsets == list(range(11, 21))

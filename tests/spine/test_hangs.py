@@ -58,7 +58,7 @@ async def test_a_healthy_gateway_pings(spine, pulse_of, sink):
 async def test_a_writer_that_is_stuck_stops_the_pings_and_one_that_returns_resumes_them(spine, pulse_of, caplog):
     pings, release = pulse_of(), threading.Event()
     await until(lambda: len(pings) > 3)
-    blocked = asyncio.ensure_future(spine.log._store._writer._execute(release.wait, 30))
+    blocked = asyncio.ensure_future(spine.log._head.store._writer._execute(release.wait, 30))
     await stuck_in("the log's writer", caplog)
     assert await silent(pings)
     release.set()

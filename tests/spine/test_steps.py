@@ -116,7 +116,7 @@ async def test_rule_time_never_runs_back_and_follows_only_records(tmp_path):
     task = asyncio.create_task(recorder.run())
 
     async def rule_time():
-        return (await log._store.newest()).rule_time
+        return (await log._head.store.newest()).rule_time
 
     async def commit():
         at = log.next_offset
@@ -150,7 +150,7 @@ async def test_an_anchor_of_rule_time_survives_a_reopened_file(tmp_path):
     log = await EventLog.open(tmp_path / "events.db", clock)
     await log.append([event()])
     clock.step_wall_s(7200)
-    log._store.broken = "as after a failed fsync"
+    log._head.store.broken = "as after a failed fsync"
     await log.append([event()])
-    assert (await log._store.newest()).rule_time == clock.wall_ns() - 7200 * NS_PER_S
+    assert (await log._head.store.newest()).rule_time == clock.wall_ns() - 7200 * NS_PER_S
     await log.close()

@@ -1,0 +1,165 @@
+"""The writing end of an open log: where it ends, and everything that an append moves.
+
+`EventLog` opens a `Head` for each run and lets one caller at a time at it. What is known of the clocks of each boot
+(`anchors`) and rule time move with the records that tell them, when those are committed, and with nothing else.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from gateway.clock import Clock, read_together
+from gateway.event import Event, stamp
+from gateway.eventlog import anchors, codec, store
+from gateway.eventlog.anchors import ANCHORING, BootAnchor
+from gateway.eventlog.batches import Batch, decode, insert
+from gateway.eventlog.store import Statement, Store
+from gateway.eventlog.tail import Tail
+from gateway.eventlog.times import TimeIndex
+from gateway.eventlog.words import Cursor
+from gateway.figures import Tally
+
+
+class Head:
+    """One opening of the log for writing, and the next ones after a fault. `load` makes it whole.
+
+    Offsets, the tail, cursors and rule time outlive a fault; `store` and `run` are new after each.
+    """
+
+    def __init__(self, clock: Clock, tally: Tally) -> None:
+        self._clock, self._tally = clock, tally
+        self.tail = Tail()
+        self.store: Store
+        self.index: TimeIndex
+        self.run = ""
+        self.first_offset = self.next_offset = 1
+        self.last_event: Event | None = None
+        self.newest_ns: int | None = None
+        self.anchors: dict[str, BootAnchor] = {}
+        self.cursors: dict[str, Cursor] = {}
+        self._run_id = 0
+        self._rule_time = 0
+        self._rule_anchor: int | None = None
+        self._unsure: Batch | None = None
+
+    # -- a run begins -------------------------------------------------------------------------------------------------
+
+    async def load(self, opened: Store) -> None:
+        """Begin a new run in this file, behind whatever is in it.
+
+        Raises:
+            StoreUnavailable, LogCorrupt: the file does not answer, or its end cannot be read: then it must not be
+                continued as if nothing were.
+        """
+        self.store = opened
+        newest = await opened.newest()
+        self.last_event = decode(newest)[-1] if newest is not None else None
+        first, last, *_ = await opened.bounds()
+        self.next_offset = max(await opened.kept_next_offset(), (last or 0) + 1)
+        self.first_offset = first if first is not None else self.next_offset
+        self._rule_time = newest.rule_time if newest else 0
+        self.run = secrets.token_hex(8)
+        wall, mono = read_together(self._clock)
+        await self._load_anchors(wall - mono)
+        boot = self._clock.boot_id
+        known = msgspec.msgpack.encode(self.anchors[boot])
+        self._run_id = await opened.transaction(
+            [
+                (store.UPSERT_ANCHOR, (boot, known)),
+                (store.INSERT_RUN, (self.run, boot, self.next_offset, wall - mono)),
+            ]
+        )
+        for name, next_offset, previous in await opened.cursors():
+            self.cursors.setdefault(name, Cursor(next_offset, previous))
+
+    async def _load_anchors(self, anchor: int) -> None:
+        """What the records told of each boot's clock; of boots from before they did, what the run was told."""
+        self.anchors.clear()
+        for boot, known in await self.store.run_anchors():
+            self.anchors.setdefault(boot, anchors.after(None, known, synced=True))
+        for boot, kept in await self.store.anchors():
+            self.anchors[boot] = msgspec.msgpack.decode(kept, type=BootAnchor)
+        self.anchors.setdefault(self._clock.boot_id, anchors.after(None, anchor, synced=False))
+        self.index = TimeIndex(self.store, self.anchors)
+        self.newest_ns = await self.index.newest(self.first_offset, self.next_offset)
+        if self._rule_anchor is None:  # from here on only records move it, also when the file is opened anew
+            self._rule_anchor = anchor
+
+    @property
+    def anchor(self) -> BootAnchor:
+        """What is known of the clock of this boot."""
+        return self.anchors[self._clock.boot_id]
+
+    # -- a batch ------------------------------------------------------------------------------------------------------
+
+    def batch(self, events: Sequence[Event]) -> Batch:
+        """The events stamped and packed, and the statements that write them. Moves nothing."""
+        recorded, mono = self._clock.wall_ns(), self._clock.mono_ns()
+        stamped = [
+            stamp(event, offset=offset, recorded=recorded, run=self.run, boot=self._clock.boot_id)
+            for offset, event in enumerate(events, self.next_offset)
+        ]
+        blob = codec.pack(stamped, recorded=recorded, mono=mono)
+        crc, telling = codec.checksum(blob), _telling(stamped)
+        rule_time = self._rule_time_of(telling, mono)
+        row = insert(stamped, blob, crc, run_id=self._run_id, recorded=recorded, mono=mono, rule_time=rule_time)
+        return Batch(stamped, blob, crc, mono, [row, *self._anchor_statements(telling)])
+
+    def sent(self, batch: Batch) -> None:
+        """The batch is on its way to the disk. If its fate stays unknown, `found_after_all` looks for it."""
+        self._unsure = batch
+
+    def accepted(self, batch: Batch) -> None:
+        """The batch is committed."""
+        self._tally.batch(batch.events, len(batch.blob))
+        self.next_offset = batch.events[-1].offset + 1
+        self._unsure = None
+        telling = _telling(batch.events)
+        self._rule_time = self._rule_time_of(telling, batch.mono)
+        if (known := self._told(telling)) is not None:
+            self.anchors[self._clock.boot_id], self._rule_anchor = known, known.latest
+        self.tail.append(batch.events)
+
+    async def found_after_all(self, events: Sequence[Event]) -> list[Event] | None:
+        """The stamped events, if the commit that seemed to fail is in the file. Its riders are in the file with it."""
+        unsure, self._unsure = self._unsure, None
+        if unsure is None:
+            return None
+        base = unsure.events[0].offset
+        row = await self.store.at_or_before(base)
+        if row is None or row.base_offset != base or row.crc != unsure.crc or len(unsure.events) != len(events):
+            return None
+        self.accepted(unsure._replace(mono=row.mono))
+        return unsure.events
+
+    def moved(self, cursors: Mapping[str, Cursor]) -> None:
+        """These cursors are committed. One that is further on already stays: its next commit is on its way."""
+        for name, at in cursors.items():
+            if name not in self.cursors or self.cursors[name].next_offset < at.next_offset:
+                self.cursors[name] = at
+
+    # -- what records tell of the clocks ------------------------------------------------------------------------------
+
+    def _rule_time_of(self, telling: list[Event], mono: int) -> int:
+        """The rule time of a batch: it never runs backwards, and only records move its anchor."""
+        return max(self._rule_time, mono + (telling[-1].time - telling[-1].mono if telling else self._rule_anchor or 0))
+
+    def _anchor_statements(self, telling: list[Event]) -> list[Statement]:
+        known = self._told(telling)
+        return [(store.UPSERT_ANCHOR, (self._clock.boot_id, msgspec.msgpack.encode(known)))] if known else []
+
+    def _told(self, telling: list[Event]) -> BootAnchor | None:
+        """What is known of this boot after these events, None where they tell nothing."""
+        known = None
+        for event in telling:
+            before = known or self.anchors.get(self._clock.boot_id)
+            known = anchors.after(before, event.time - event.mono, synced=event.synced)
+        return known
+
+
+def _telling(events: Sequence[Event]) -> list[Event]:
+    """Those that tell the anchor of this boot."""
+    return [event for event in events if event.type in ANCHORING]

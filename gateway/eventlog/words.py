@@ -1,0 +1,56 @@
+"""What goes into the event log and comes out of it, beside events."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from gateway.event import Event
+
+
+class Cursor(NamedTuple):
+    """How far a consumer has read: the next offset to read, and the last one of its selection before that."""
+
+    next_offset: int
+    previous: int | None = None
+
+
+class DeadLetter(NamedTuple):
+    """An event that a consumer gave up on."""
+
+    consumer: str
+    event: Event
+    reason: str
+
+
+class Page(NamedTuple):
+    """What a read gave. `gap` names offsets that were asked for and are no more; reading goes on behind them."""
+
+    events: list[Event]
+    next_offset: int
+    gap: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Riders:
+    """What else goes into the transaction of an append: cursors and dead letters."""
+
+    cursors: Mapping[str, Cursor] = field(default_factory=dict)
+    dead_letters: Sequence[DeadLetter] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.cursors or self.dead_letters)
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """The log from outside. `first_offset` equals `next_offset` where it is empty; times are ns UTC."""
+
+    first_offset: int
+    next_offset: int
+    batches: int
+    bytes: int
+    bytes_max: int
+    oldest: int | None
+    newest: int | None
