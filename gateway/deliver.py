@@ -15,17 +15,13 @@ What can happen to a link, and what is done:
     the log was trimmed behind us    go on at its first offset: the `log.gap` in the log names what is missing
     the wall clock cannot be right   readings wait until it was put right, for at most an hour; all else goes ahead
 
-What a sink does not want (`selection.py`) is passed over: the cursor moves, and `previous` chains what it does get.
-
-What goes ahead keeps its place in the chain: `previous` names the event before it in the log, waiting or not, and the
-hole is filled when the readings follow, at their corrected times.
+What it gets next, and what it does not, is the feed's (`feed.py`).
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
@@ -34,22 +30,19 @@ from gateway.clock import Clock
 from gateway.errors import LinkError, LogError
 from gateway.event import Event
 from gateway.eventlog import Cursor, DeadLetter, EventLog
+from gateway.feed import Feed
 from gateway.record import Recorder
 from gateway.selection import Selection
 from gateway.sink import Outgoing, Session, Sink, Verdict
-from gateway.suspect import PROMPT_S, Suspicion
+from gateway.suspect import Trial
 from gateway.watchdog import Stage
-from gateway.window import HELD_MAX, Window
+from gateway.window import HELD_MAX
 
 logger = logging.getLogger("gateway.deliver")
 
 CONNECT_WITHIN_S = 3.0
 ACK_WITHIN_S = 5.0
-WAITING_TYPES = frozenset({"reading"})
-"""Types that are worth less at a wrong time than late."""
-
 BACKOFF_FIRST_S, BACKOFF_MAX_S = 0.25, 4.0
-READ_EVENTS = 500
 PASSED_OVER_NOTED = 1000
 """The cursor is written when it passed over this many events without sending one; passing over again costs little."""
 
@@ -87,16 +80,10 @@ class Forwarder:
         self.delivery = Delivery(since_ns=clock.wall_ns())
         self.stage = Stage()
         self._sink, self._log, self._recorder, self._clock, self._random = sink, log, recorder, clock, random
-        self._readings_wait = readings_wait
-        self._window = Window(log.cursors.setdefault(sink_id, Cursor(log.first_offset)))
-        self._selection = selection or Selection()
-        self._read: deque[Event] = deque()
-        self._passed_over = 0
-        self._suspicion = Suspicion()
-        self._last_accepted: Outgoing | None = None
-        self._witness: int | None = None
-        self._delayed: Outgoing | None = None
-        self._passes = False
+        self._feed = Feed(
+            sink_id, log, boot_id=clock.boot_id, selection=selection or Selection(), readings_wait=readings_wait
+        )
+        self._trial = Trial()
         self._wake = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
         self._lost: LinkError | None = None
@@ -110,8 +97,8 @@ class Forwarder:
 
     @property
     def cursor(self) -> Cursor:
-        """The first event that is not settled."""
-        return self._window.cursor
+        """The first event that is not settled, and the ledger of everything before it."""
+        return self._feed.cursor
 
     # -- the session's ear (`gateway.sink.Report`) --------------------------------------------------------------------
 
@@ -119,16 +106,11 @@ class Forwarder:
         self._progress_at = self._loop.time()
         if verdict == "held":
             self._held(offset, reason)
-        elif (outgoing := self._window.settle(offset)) is not None:
-            self._acks += 1
-            if verdict == "accepted":
-                self._accepted(outgoing)
-            else:
-                self._refuse(outgoing, reason)
-        elif offset == self._witness:
-            self._passes = verdict == "accepted"
-        if offset == self._witness:
-            self._witness = None
+        elif verdict == "refused":
+            self._refuse(offset, reason)
+        elif (outgoing := self._feed.settle(offset)) is not None:
+            self._accepted(outgoing)
+        self._trial.answered(offset, verdict)
         self._wake.set()
 
     def lost(self, reason: str, retry_after_s: float | None = None, *, unrelated: bool = False) -> None:
@@ -139,34 +121,32 @@ class Forwarder:
 
     def _suspect(self, reason: str) -> None:
         """The destination ended the connection: was it for an event?"""
-        oldest, silent_s = self._window.oldest, asyncio.get_running_loop().time() - self._progress_at
-        if oldest is None or self._delayed is not None or silent_s > PROMPT_S:
-            return
-        if not self._suspicion.ended(oldest, until=self._window.read_from, passes=self._passes):
-            return
-        if (outgoing := self._window.settle(oldest)) is not None:
-            self._acks += 1
-            self._refuse(outgoing, f"the connection ended whenever it was sent, and others pass ({reason})")
+        window, silent_s = self._feed.window, self._loop.time() - self._progress_at
+        oldest = window.oldest
+        if self._trial.ended(oldest, until=window.read_from, silent_s=silent_s) and oldest is not None:
+            self._refuse(oldest, f"the connection ended whenever it was sent, and others pass ({reason})")
 
     def _accepted(self, outgoing: Outgoing) -> None:
+        self._acks += 1
         self.delivery.delivered += 1
-        self._last_accepted, self._passes = outgoing, True
-        self._suspicion.settled(self._window.cursor.next_offset)
+        self._trial.accepted(outgoing, self._feed.window.cursor.next_offset)
         self._attempts = 0
-        if self._troubled and not self._window.doubted:
+        if self._troubled and not self._feed.window.doubted:
             self._troubled = False
             logger.info("sink %s delivers again", self.sink_id)
 
     def _held(self, offset: int, reason: str) -> None:
-        strikes = self._window.hold(offset)
+        strikes = self._feed.window.hold(offset)
         self._trouble(f"events are held back: {reason}")
-        if strikes >= HELD_MAX and (outgoing := self._window.settle(offset)) is not None:
-            self._acks += 1
-            self._refuse(outgoing, f"{reason} ({strikes} times, while other events were accepted)")
+        if strikes >= HELD_MAX:
+            self._refuse(offset, f"{reason} ({strikes} times, while other events were accepted)")
         elif self._again_at is None and strikes:
-            self._again_at = asyncio.get_running_loop().time() + self._backoff()
+            self._again_at = self._loop.time() + self._backoff()
 
-    def _refuse(self, outgoing: Outgoing, reason: str) -> None:
+    def _refuse(self, offset: int, reason: str) -> None:
+        if (outgoing := self._feed.settle(offset, refused=reason)) is None:
+            return
+        self._acks += 1
         self.delivery.refused += 1
         self._recorder.bury(DeadLetter(self.sink_id, outgoing.event, reason))
 
@@ -218,7 +198,7 @@ class Forwarder:
 
     async def drain(self, timeout_s: float) -> None:
         """Deliver what is in the log if the sink is connected, for at most this time, and let `run` end."""
-        self._close_by = asyncio.get_running_loop().time() + timeout_s
+        self._close_by = self._loop.time() + timeout_s
         self._wake.set()
         await self._ended.wait()
 
@@ -229,8 +209,8 @@ class Forwarder:
         return self._random.uniform(0.0, ceiling)
 
     async def _pause(self, seconds: float) -> None:
-        until = asyncio.get_running_loop().time() + seconds
-        while self._close_by is None and asyncio.get_running_loop().time() < until:
+        until = self._loop.time() + seconds
+        while self._close_by is None and self._loop.time() < until:
             self._wake.clear()
             self._wake_at(until)
             await self.stage.idle(self._wake.wait())
@@ -242,10 +222,8 @@ class Forwarder:
 
     async def _connect(self) -> Session:
         self._lost, self._again_at = None, None
-        self._window = Window(self._window.cursor)
-        self._suspicion.settled(self._window.cursor.next_offset)
-        self._witness, self._delayed, self._passes = None, None, False
-        self._read.clear()
+        self._feed.begin_again()
+        self._trial.connecting(self._feed.cursor.next_offset)
         try:
             async with asyncio.timeout(CONNECT_WITHIN_S):
                 return await self._sink.connect(self)
@@ -260,7 +238,7 @@ class Forwarder:
         try:
             while not await self._turn(session):
                 await self.stage.idle(self._wake.wait())
-            await session.close(max(0.2, (self._close_by or 0.0) - asyncio.get_running_loop().time()))
+            await session.close(max(0.2, (self._close_by or 0.0) - self._loop.time()))
         except BaseException:
             session.abort()
             raise
@@ -270,7 +248,7 @@ class Forwarder:
     async def _turn(self, session: Session) -> bool:
         """Do what there is to do now; says whether the session has done its work."""
         self._wake.clear()
-        now = asyncio.get_running_loop().time()
+        now = self._loop.time()
         if self._lost is not None:
             raise self._lost
         self._check_silence(now)
@@ -281,10 +259,11 @@ class Forwarder:
         if self._close_by is None:
             return False
         self._wake_at(self._close_by)
-        return now >= self._close_by or (not len(self._window) and self._window.read_from >= self._log.next_offset)
+        return now >= self._close_by or (not len(self._feed.window) and self._feed.at_end)
 
     def _check_silence(self, now: float) -> None:
-        if (not len(self._window) or self._window.all_held) and self._witness is None:
+        window = self._feed.window
+        if (not len(window) or window.all_held) and not self._trial.waiting:
             return
         if now >= self._progress_at + ACK_WITHIN_S:
             raise LinkError(f"no acknowledgement for {ACK_WITHIN_S:g} s")
@@ -292,7 +271,7 @@ class Forwarder:
 
     def _offer_again(self, session: Session) -> None:
         self._again_at = None
-        for outgoing in self._window.offer_again():
+        for outgoing in self._feed.window.offer_again():
             session.send(outgoing)
         session.flush()
 
@@ -301,21 +280,19 @@ class Forwarder:
         if self._again_at is not None:
             self._wake_at(self._again_at)
             return
-        if self._witness is not None:
+        if self._trial.waiting:
             return
-        if not len(self._window):
-            self._progress_at = asyncio.get_running_loop().time()
-        window_max = session.window_max
-        if self._suspicion.isolating:
+        window, window_max = self._feed.window, session.window_max
+        if not len(window):
+            self._progress_at = self._loop.time()
+        if self._trial.isolating:
             window_max = 1
             if await self._show_that_events_pass(session):
                 return
-        if self._window.passing_over and not self._readings_wait() and not self._turned_back():
+        if not self._feed.ready():
             return
         sent = False
-        while len(self._window) < window_max and (event := await self._next_event()) is not None:
-            outgoing = Outgoing(event, self._window.previous)
-            self._window.sent(outgoing)
+        while len(window) < window_max and (outgoing := await self._feed.next()) is not None:
             session.send(outgoing)
             sent = True
         if sent:
@@ -324,82 +301,31 @@ class Forwarder:
 
     async def _show_that_events_pass(self, session: Session) -> bool:
         """Before the suspect is sent alone: see `suspect.py`. False when there is nothing (more) to show."""
-        if self._delayed is not None and len(self._window) == 1:
-            self._send_alone(session, self._delayed)
-            self._delayed = None
-        elif self._passes or len(self._window):
-            return False
-        elif self._last_accepted is not None:
-            self._witness = self._last_accepted.event.offset
-            self._send_alone(session, self._last_accepted)
-        else:
-            await self._let_the_next_go_first(session)
-        return True
-
-    async def _let_the_next_go_first(self, session: Session) -> None:
-        """Nothing was accepted since the start, so the event behind the suspect must show it."""
-        both: list[Outgoing] = []
-        while len(both) < 2 and (event := await self._next_event()) is not None:
-            both.append(Outgoing(event, self._window.previous))
-            self._window.sent(both[-1])
-        if both:
-            self._delayed = both[0] if len(both) > 1 else None
-            self._send_alone(session, both[-1])
-
-    def _send_alone(self, session: Session, outgoing: Outgoing) -> None:
-        self._progress_at = asyncio.get_running_loop().time()
-        session.send(outgoing)
+        unsettled = len(self._feed.window)
+        alone = self._trial.alone(unsettled)
+        if alone is None:
+            if not self._trial.lacks_witness(unsettled):
+                return False
+            both = [outgoing for _ in range(2) if (outgoing := await self._feed.next()) is not None]
+            if not both:
+                return True
+            alone = self._trial.let_go_first(both)
+        self._progress_at = self._loop.time()
+        session.send(alone)
         session.flush()
         self._wake_at(self._progress_at + ACK_WITHIN_S)
-
-    def _turned_back(self) -> bool:
-        """Return to the readings that waited, as soon as everything that went ahead has settled."""
-        if len(self._window):
-            return False
-        self._window.turn_back()
-        self._read.clear()
         return True
 
-    def _waits(self, event: Event) -> bool:
-        if event.synced or event.type not in WAITING_TYPES or event.boot != self._clock.boot_id:
-            return False
-        return self._readings_wait()
-
-    async def _next_event(self) -> Event | None:
-        """The next event of the selection that may go now, None at the log's end."""
-        while True:
-            if not self._read and self._window.read_from < self._log.next_offset:
-                await self._read_on()
-            if not self._read:
-                return None
-            event = self._read.popleft()
-            if not self._selection.selects(event):
-                self._window.skip_to(event.offset + 1)
-                self._passed_over += 1
-            elif self._window.went_ahead(event.offset):
-                continue
-            elif not self._waits(event):
-                return event
-            elif not self._window.pass_over(event.offset):
-                self._read.appendleft(event)
-                return None
-
-    async def _read_on(self) -> None:
-        page = await self._log.read(self._window.read_from, READ_EVENTS)
-        if page.gap is not None:
-            logger.warning("sink %s: offsets %d to %d were trimmed unread", self.sink_id, *page.gap)
-            self._window.skip_to(page.gap[1] + 1)
-        self._read.extend(page.events)
-
     def _note_cursor(self, *, leaving: bool = False) -> None:
-        if self._acks or self._passed_over >= PASSED_OVER_NOTED or (leaving and self._passed_over):
-            self._recorder.ride(self.sink_id, self._window.cursor, self._acks)
-            self._acks = self._passed_over = 0
+        passed_over = self._feed.passed_over
+        if self._acks or passed_over >= PASSED_OVER_NOTED or (leaving and passed_over):
+            self._recorder.ride(self.sink_id, self._feed.cursor, self._acks)
+            self._acks = self._feed.passed_over = 0
 
     def _wake_at(self, at: float) -> None:
         """Wake no later than that; a timer that is due earlier stays and finds nothing to do."""
         if self._timer is not None and not self._timer.cancelled():
-            if self._timer.when() <= at and self._timer.when() > asyncio.get_running_loop().time():
+            if self._timer.when() <= at and self._timer.when() > self._loop.time():
                 return
             self._timer.cancel()
         self._timer = asyncio.get_running_loop().call_at(at, self._wake.set)

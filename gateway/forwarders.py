@@ -10,6 +10,7 @@ from typing import Any, Final, NamedTuple
 from gateway.config import Config, SinkConfig
 from gateway.deliver import Forwarder
 from gateway.eventlog import Cursor, EventLog
+from gateway.ledger import Ledger
 from gateway.plugins import Plugins
 from gateway.record import CURSOR_AFTER_ACKS, Recorder
 from gateway.sink import Sink
@@ -57,7 +58,7 @@ class Forwarders(Mapping[str, Forwarder]):
 
     def _start(self, config: SinkConfig, sink: Sink) -> _Running:
         if config.id not in self._log.cursors:
-            self._log.cursors[config.id] = start = Cursor(self._log.next_offset)
+            self._log.cursors[config.id] = start = Cursor(self._log.next_offset, None, Ledger(self._log.next_offset))
             self._recorder.ride(config.id, start, CURSOR_AFTER_ACKS)
         forwarder = self._make(config, sink)
         unwatch = self._recorder.watch(forwarder.wake)

@@ -16,7 +16,10 @@ So a link that flaps, or a broker that ends every connection whatever is sent, n
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
+
+from gateway.sink import Outgoing, Verdict
 
 PROMPT_S: Final = 2.0
 """A connection that ends later than this after the last sign of life says nothing about an event."""
@@ -60,3 +63,64 @@ class Suspicion:
         elif self._ends >= ENDS_MAX:
             self._until = until
         return self._alone_ends >= ALONE_ENDS_MAX
+
+
+class Trial:
+    """Suspicion through the connections of one sink: who is suspect, and what shows that other events pass."""
+
+    def __init__(self) -> None:
+        self._suspicion = Suspicion()
+        self._accepted: Outgoing | None = None
+        self._witness: int | None = None
+        self._delayed: Outgoing | None = None
+        self._passes = False
+
+    @property
+    def isolating(self) -> bool:
+        """Events are to be sent one at a time."""
+        return self._suspicion.isolating
+
+    @property
+    def waiting(self) -> bool:
+        """A witness is on its way: nothing else may be."""
+        return self._witness is not None
+
+    def connecting(self, cursor: int) -> None:
+        """A new connection begins at `cursor`."""
+        self._suspicion.settled(cursor)
+        self._witness, self._delayed, self._passes = None, None, False
+
+    def accepted(self, outgoing: Outgoing, cursor: int) -> None:
+        self._accepted, self._passes = outgoing, True
+        self._suspicion.settled(cursor)
+
+    def answered(self, offset: int, verdict: Verdict) -> None:
+        """The destination said something of `offset`: was it the witness?"""
+        if offset == self._witness:
+            self._passes, self._witness = verdict == "accepted", None
+
+    def ended(self, oldest: int | None, *, until: int, silent_s: float) -> bool:
+        """The connection ended, `silent_s` after its last sign of life. Says whether `oldest` is convicted."""
+        if oldest is None or self._delayed is not None or silent_s > PROMPT_S:
+            return False
+        return self._suspicion.ended(oldest, until=until, passes=self._passes)
+
+    def alone(self, unsettled: int) -> Outgoing | None:
+        """What is to be sent alone before anything else: the last event that was accepted, or who waited for that."""
+        if self._delayed is not None and unsettled == 1:
+            delayed, self._delayed = self._delayed, None
+            return delayed
+        if self._passes or unsettled or self._accepted is None:
+            return None
+        self._witness = self._accepted.event.offset
+        return self._accepted
+
+    def lacks_witness(self, unsettled: int) -> bool:
+        """Nothing was accepted since the start, so the event behind the suspect must show that events pass."""
+        return not (self._passes or unsettled or self._accepted)
+
+    def let_go_first(self, suspect_and_next: Sequence[Outgoing]) -> Outgoing:
+        """The one of these two (or of a last single one) to be sent now; the other follows by `alone`."""
+        *delayed, first = suspect_and_next
+        self._delayed = delayed[0] if delayed else None
+        return first

@@ -21,6 +21,7 @@ from gateway.eventlog.tail import Tail
 from gateway.eventlog.times import TimeIndex
 from gateway.eventlog.words import Cursor
 from gateway.figures import Tally
+from gateway.ledger import Ledger
 
 
 class Head:
@@ -72,8 +73,9 @@ class Head:
                 (store.INSERT_RUN, (self.run, boot, self.next_offset, wall - mono)),
             ]
         )
-        for name, next_offset, previous in await opened.cursors():
-            self.cursors.setdefault(name, Cursor(next_offset, previous))
+        for name, next_offset, previous, kept in await opened.cursors():
+            ledger = msgspec.msgpack.decode(kept, type=Ledger) if kept is not None else None
+            self.cursors.setdefault(name, Cursor(next_offset, previous, ledger))
 
     async def _load_anchors(self, anchor: int) -> None:
         """What the records told of each boot's clock; of boots from before they did, what the run was told."""

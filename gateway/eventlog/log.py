@@ -299,10 +299,15 @@ class EventLog:
 
 
 def _rider_statements(riders: Riders, now: int) -> list[Statement]:
-    statements: list[Statement] = [(store.UPSERT_CURSOR, (name, *at)) for name, at in riders.cursors.items()]
+    statements = [_cursor_statement(name, at) for name, at in riders.cursors.items()]
     for letter in riders.dead_letters:
         body = msgspec.msgpack.encode(letter.event)
         row = (letter.consumer, letter.event.offset, now, letter.reason, body)
         statements.append((store.INSERT_DEAD_LETTER, row))
     consumers = {letter.consumer for letter in riders.dead_letters}
     return statements + [(store.LIMIT_DEAD_LETTERS, (consumer, store.DEAD_LETTERS_MAX)) for consumer in consumers]
+
+
+def _cursor_statement(name: str, at: Cursor) -> Statement:
+    ledger = None if at.ledger is None else msgspec.msgpack.encode(at.ledger)
+    return (store.UPSERT_CURSOR, (name, at.next_offset, at.previous, ledger))

@@ -43,8 +43,8 @@ INSERT_BATCH = (
     "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 UPSERT_CURSOR = (
-    "INSERT INTO cursor(name, next_offset, previous) VALUES (?, ?, ?) "
-    "ON CONFLICT(name) DO UPDATE SET next_offset = excluded.next_offset, previous = excluded.previous"
+    "INSERT INTO cursor(name, next_offset, previous, ledger) VALUES (?, ?, ?, ?) ON CONFLICT(name) DO UPDATE SET "
+    "next_offset = excluded.next_offset, previous = excluded.previous, ledger = excluded.ledger"
 )
 INSERT_DEAD_LETTER = (
     "INSERT INTO dead_letter(consumer, offset, time, reason, event) VALUES (?, ?, ?, ?, ?) "
@@ -211,8 +211,8 @@ class Store:
         first, last, batches, oldest, newest = row
         return first, last, batches, oldest, newest
 
-    async def cursors(self) -> list[tuple[str, int, int | None]]:
-        return [tuple(row) for row in await self.fetch("SELECT name, next_offset, previous FROM cursor")]
+    async def cursors(self) -> list[tuple[str, int, int | None, bytes | None]]:
+        return [tuple(row) for row in await self.fetch("SELECT name, next_offset, previous, ledger FROM cursor")]
 
     async def unused(self) -> dict[str, int]:
         """Consumers whose cursor nobody uses, and since when (ns UTC; 0 where the clock was not to be trusted)."""

@@ -7,13 +7,18 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from gateway.event import Event
+from gateway.ledger import Ledger
 
 
 class Cursor(NamedTuple):
-    """How far a consumer has read: the next offset to read, and the last one of its selection before that."""
+    """How far a consumer has read: the next offset to read, and the last one of its selection before that.
+
+    `ledger` says what became of everything before; None where nobody counted.
+    """
 
     next_offset: int
     previous: int | None = None
+    ledger: Ledger | None = None
 
 
 class DeadLetter(NamedTuple):

@@ -146,7 +146,9 @@ class MqttSession(Session):
         if self._wire is not None:
             self._too_large.discard(offset)
             limit = self._limits.packet_bytes_max
-            self._report.settled(offset, "refused", f"{size_bytes} bytes; the broker takes packets of {limit}")
+            self._report.settled(
+                offset, "refused", f"too large: {size_bytes} bytes; the broker takes packets of {limit}"
+            )
             self.told()
 
     # What the wire tells

@@ -8,6 +8,7 @@ import pytest
 
 from gateway.errors import ConfigError, ControlError
 from gateway.eventlog import Cursor
+from gateway.ledger import Ledger
 from tests.reload.world import World, committed, kept, logged, lost, until
 
 AIR = "id: air, driver: counter, pin: 1, note: air, channels: {count: {urgent: false}}"
@@ -250,7 +251,7 @@ async def test_a_sink_whose_link_is_down_ends_at_once(world):
         begun = asyncio.get_running_loop().time()
         await gateway.reloads.ask()
         assert asyncio.get_running_loop().time() - begun < 1.0
-        assert gateway.log.cursors["far"] == Cursor(1)
+        assert gateway.log.cursors["far"] == Cursor(1, None, Ledger(1))
         assert not [task for task in asyncio.all_tasks() if task.get_name() == "deliver far"]
 
 

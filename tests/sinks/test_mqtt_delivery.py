@@ -110,7 +110,7 @@ async def test_a_subject_that_the_access_list_forbids_costs_its_own_events_only(
             [(offset, why)] = await dead(spine)
             assert offset == 2
             assert why == "Not authorized (0x87) (5 times, while other events were accepted)"
-            await until(lambda: not len(spine.forwarder._window))
+            await until(lambda: not len(spine.forwarder._feed.window))
             assert caplog.text.count("events are held back") == 1, "said once, not at every refusal"
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway import deliver
+from gateway import deliver, suspect
 from gateway.clock import SystemClock
 from gateway.eventlog import EventLog
 from gateway.suspect import ALONE_ENDS_MAX, ENDS_MAX, Suspicion
@@ -168,14 +168,14 @@ async def test_an_end_that_the_destination_explains_is_no_evidence(tmp_path):
     spine.offer(*range(6))
     await until(lambda: len(sink.sessions) > 3 * (ENDS_MAX + ALONE_ENDS_MAX))
     assert spine.forwarder.delivery.refused == 0
-    assert not spine.forwarder._suspicion.isolating
+    assert not spine.forwarder._trial.isolating
     sink.poison.clear()
     await until(lambda: len(first_arrivals(sink)) == 6)
     await spine.stop()
 
 
 async def test_a_late_end_is_no_evidence(tmp_path, monkeypatch):
-    monkeypatch.setattr(deliver, "PROMPT_S", -1.0)
+    monkeypatch.setattr(suspect, "PROMPT_S", -1.0)
     sink = Poisoned(3)
     spine = await spine_of(tmp_path, sink)
     spine.offer(*range(6))
