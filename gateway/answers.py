@@ -16,6 +16,7 @@ from gateway.control import Call, Stream
 from gateway.errors import ConfigError, ControlError
 from gateway.event import CloudEventEncoder, Event
 from gateway.health import GatewayState, LogState, SinkState, Snapshot, readings_document, status_document
+from gateway.ledger import Ledger
 from gateway.reload import refusal, report
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ class Answers:
 
     async def _sink_state(self, sink_id: str) -> SinkState:
         gateway, forwarder = self._gateway, self._gateway.forwarders[sink_id]
-        cursor, delivery = forwarder.cursor.next_offset, forwarder.delivery
+        (cursor, _, ledger), delivery = forwarder.cursor, forwarder.delivery
         waiting = (await gateway.log.read(cursor, 1)).events if cursor < gateway.log.next_offset else []
         lag_s = self._age_s(waiting[0]) if waiting else 0.0
         return SinkState(
@@ -96,6 +97,7 @@ class Answers:
             await gateway.log.dead_letters(sink_id),
             delivery.refused,
             delivery.connections,
+            ledger or Ledger(cursor),
         )
 
     def _age_s(self, event: Event) -> float:

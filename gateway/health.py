@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from gateway.clock import NS_PER_S
 from gateway.event import Event, Reading, rfc3339
 from gateway.figures import Histogram, Tally
+from gateway.ledger import Ledger
 
 STORE_OK = "ok"
 SINK_AWAY_S = 60.0
@@ -56,7 +57,7 @@ class SinkState:
 
     `since_ns` is when `connected` changed last. `cursor` is the next offset to deliver, `lag_s` the age of the event
     there (0 when nothing waits). `delivered`, `refused` and `dead_letters` count events, `connections` the sessions
-    that were opened; `last_error` is empty without one.
+    that were opened, since the start; `ledger` since the sink's first event. `last_error` is empty without one.
     """
 
     id: str
@@ -70,6 +71,7 @@ class SinkState:
     dead_letters: int
     refused: int = 0
     connections: int = 0
+    ledger: Ledger = field(default_factory=lambda: Ledger(1))
 
     def lag_events(self, log: LogState) -> int:
         """Events that wait. What was trimmed before the sink read it is lost, not waiting: a log.gap tells of it."""
@@ -191,6 +193,20 @@ def _sink(state: SinkState, log: LogState) -> dict[str, Any]:
         "refused": state.refused,
         "connections": state.connections,
         "dead_letters": state.dead_letters,
+        "ledger": _ledger(state, log),
+    }
+
+
+def _ledger(state: SinkState, log: LogState) -> dict[str, Any]:
+    """What became of each offset since the sink's first; the last five add up to `next_offset` less `first`."""
+    ledger = state.ledger
+    return {
+        "first": ledger.first,
+        "delivered": ledger.delivered,
+        "not_selected": ledger.not_selected,
+        "dead_lettered": dict(ledger.dead_lettered),
+        "evicted": dict(ledger.evicted),
+        "pending": log.next_offset - ledger.next_offset,
     }
 
 

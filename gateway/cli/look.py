@@ -93,7 +93,7 @@ def table(
 
     On a terminal of `columns`, the last column continues on further lines where it would be too long, and where that is
     not enough, the first is cut; both hold unstyled text wherever they may be that long.
-    `notes` has a sentence for each row, empty where there is none; it follows its row on lines of its own.
+    `notes` has sentences for each row, a line each, empty where there are none; they follow their row.
     """
     body = [list(row) for row in rows]
     sides = list(align) or ["<"] * len(header)
@@ -127,7 +127,7 @@ def _first_column_room(widths: Sequence[int], columns: int) -> int:
 
 def _note(text: str, columns: int | None, indent: int) -> list[str]:
     room = None if columns is None else max(LAST_COLUMN_MIN, columns - indent)
-    return [" " * indent + part for part in wrap(text, room)] if text else []
+    return [" " * indent + part for line in text.splitlines() for part in wrap(line, room)]
 
 
 def fields(pairs: Iterable[tuple[str, str]]) -> str:

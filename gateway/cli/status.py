@@ -96,21 +96,33 @@ def _span(log: Document) -> str:
 def _sinks(sinks: Sequence[Document], now_s: float, columns: int | None) -> str:
     if not sinks:
         return "  none configured: events stay in the log"
-    header = ("SINK", "KIND", "STATE", "CURSOR", "BEHIND", "DELIVERED", "DEAD")
+    header = ("SINK", "KIND", "STATE", "BEHIND", "DELIVERED", "DEAD", "EVICTED")
     rows = [
         (
             sink["id"],
             sink["sink"],
             _state(sink["connected"], "connected", "disconnected", sink["since"], now_s),
-            str(sink["cursor"]),
             _behind(sink["lag_events"], sink["lag_s"]),
-            look.count(sink["delivered"]),
-            _warned(sink["dead_letters"]),
+            look.count(sink["ledger"]["delivered"]),
+            _warned(sum(sink["ledger"]["dead_lettered"].values())),
+            _warned(sum(sink["ledger"]["evicted"].values())),
         )
         for sink in sinks
     ]
-    notes = [f"last error: {look.printable(sink['last_error'])}" if sink["last_error"] else "" for sink in sinks]
+    notes = ["\n".join(_sink_notes(sink)) for sink in sinks]
     return look.table(rows, header, "<<<>>>>", notes=notes, columns=columns, indent=2)
+
+
+def _sink_notes(sink: Document) -> Iterator[str]:
+    ledger = sink["ledger"]
+    if ledger["not_selected"]:
+        yield f"not selected: {look.count(ledger['not_selected'])}"
+    for fate, words in (("dead_lettered", "dead letters"), ("evicted", "evicted unread")):
+        if ledger[fate]:
+            reasons = (f"{look.count(count)} {look.printable(reason)}" for reason, count in ledger[fate].items())
+            yield f"{words}: {', '.join(reasons)}"
+    if sink["last_error"]:
+        yield f"last error: {look.printable(sink['last_error'])}"
 
 
 def _devices(devices: Sequence[Document], now_s: float, columns: int | None, *, simulated: bool) -> str:

@@ -16,6 +16,7 @@ from prometheus_client.registry import Collector
 
 from gateway.figures import Histogram
 from gateway.health import STORE_OK, Snapshot
+from gateway.ledger import Ledger
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -47,6 +48,14 @@ def _devices(value: Callable[..., float]) -> Callable[[Snapshot], Values]:
 
 def _counted(counts: Callable[[Snapshot], dict[str, int]]) -> Callable[[Snapshot], Values]:
     return lambda snapshot: [((word,), float(count)) for word, count in sorted(counts(snapshot).items())]
+
+
+def _fates(ledger: Ledger) -> Iterator[tuple[tuple[str, str], int]]:
+    """((fate, reason), count); what is pending is `gateway_sink_lag_events`."""
+    yield ("delivered", ""), ledger.delivered
+    yield ("not_selected", ""), ledger.not_selected
+    yield from ((("dead_lettered", reason), count) for reason, count in sorted(ledger.dead_lettered.items()))
+    yield from ((("evicted", reason), count) for reason, count in sorted(ledger.evicted.items()))
 
 
 ROWS = (
@@ -102,6 +111,11 @@ ROWS = (
     Row(
         "gateway_sink_dead_letters", "gauge", ("sink",), "refused events that are kept",
         _sinks(lambda k: k.dead_letters),
+    ),
+    Row(
+        "gateway_sink_offsets_total", "counter", ("sink", "fate", "reason"),
+        "what became of each offset of the log since the sink's first, also before the start",
+        lambda s: [((k.id, *fate), float(count)) for k in s.sinks for fate, count in _fates(k.ledger)],
     ),
     Row(
         "gateway_device_available", "gauge", ("device",), "1 while it answers; missing until it answered or failed",

@@ -51,6 +51,14 @@ STATUS: dict[str, Any] = {
             "last_error": "",
             "delivered": 1234567,
             "dead_letters": 0,
+            "ledger": {
+                "first": 1,
+                "delivered": 1234567,
+                "not_selected": 0,
+                "dead_lettered": {},
+                "evicted": {},
+                "pending": 0,
+            },
         },
         {
             "id": "cloud",
@@ -63,6 +71,14 @@ STATUS: dict[str, Any] = {
             "last_error": "broker.example:8883: nothing listens there (connection refused); the next attempt is in 4 s",
             "delivered": 1229999,
             "dead_letters": 2,
+            "ledger": {
+                "first": 1,
+                "delivered": 1209697,
+                "not_selected": 20000,
+                "dead_lettered": {"too large": 2},
+                "evicted": {"trimmed": 300},
+                "pending": 4568,
+            },
         },
     ],
     "devices": [

@@ -42,9 +42,12 @@ Log
   store    ok
 
 Sinks
-  SINK   KIND  STATE                  CURSOR         BEHIND  DELIVERED  DEAD
-  home   mqtt  connected 3 h 19 min  1234568              0  1 234 567     0
-  cloud  mqtt  disconnected 5 min    1230000  4 568 (5 min)  1 229 999     2
+  SINK   KIND  STATE                        BEHIND  DELIVERED  DEAD  EVICTED
+  home   mqtt  connected 3 h 19 min              0  1 234 567     0        0
+  cloud  mqtt  disconnected 5 min    4 568 (5 min)  1 209 697     2      300
+    not selected: 20 000
+    dead letters: 2 too large
+    evicted unread: 300 trimmed
     last error: broker.example:8883: nothing listens there (connection refused); the next attempt is in 4 s
 
 Devices

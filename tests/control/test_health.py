@@ -19,10 +19,12 @@ from gateway.health import (
     readings_document,
     status_document,
 )
+from gateway.ledger import Ledger
 
+LEDGER = Ledger(1, 140, 2, {"too large": 3}, {"trimmed": 5})
 GATEWAY = GatewayState("pi", "0.1.0", 7, "5f0c", 0, 1.23456, False, "g.yaml", "abc", {"site": "north"})
 LOG = LogState("events.db", 101, 201, 1000, 2000, 1_000_000_000, None, "disk full", 4)
-SINK = SinkState("home", "mqtt", True, None, 151, 2.34567, "", 50, 0, refused=2, connections=3)
+SINK = SinkState("home", "mqtt", True, None, 151, 2.34567, "", 50, 0, refused=2, connections=3, ledger=LEDGER)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +86,14 @@ def test_the_document_has_the_agreed_shape_in_the_agreed_order() -> None:
                 "refused": 2,
                 "connections": 3,
                 "dead_letters": 0,
+                "ledger": {
+                    "first": 1,
+                    "delivered": 140,
+                    "not_selected": 2,
+                    "dead_lettered": {"too large": 3},
+                    "evicted": {"trimmed": 5},
+                    "pending": 50,
+                },
             }
         ],
         "devices": [

@@ -11,10 +11,12 @@ from gateway.event import Event
 from gateway.figures import Histogram, Tally
 from gateway.health import GatewayState, LogState, SinkState, Snapshot
 from gateway.http.metrics import INFO_LABELS, ROWS, exposition, label_names
+from gateway.ledger import Ledger
 from tests.control.test_health import Device
 
 PAGE = (Path(gateway.http.__file__).parent / "README.md").read_text("utf-8")
-UNITS = ("seconds", "bytes", "events", "readings", "failures", "batches", "connections", "letters")
+UNITS = ("seconds", "bytes", "events", "readings", "failures", "batches", "connections", "letters", "offsets")
+LEDGER = Ledger(1, 140, 2, {"too large": 3}, {"trimmed": 5})
 STATES = {"gateway_store_ok", "gateway_sink_connected", "gateway_device_available", "gateway_clock_synced"}
 
 
@@ -28,7 +30,7 @@ def snapshot(**more):
     parts = {
         "gateway": GatewayState("pi", "0.1.0", 7, "5f0c", 0, 1.5, False, "g.yaml", "abc", {"site": 'no"rth\\\n'}),
         "log": LogState("events.db", 101, 201, 1000, 2000, None, None, "disk full", 4),
-        "sinks": [SinkState("home", "mqtt", True, None, 151, 2.5, "", 50, 1, refused=2, connections=3)],
+        "sinks": [SinkState("home", "mqtt", True, None, 151, 2.5, "", 50, 1, refused=2, connections=3, ledger=LEDGER)],
         "devices": [Device("air", available=True), Device("door", available=None, failures=9)],
         "tally": tally,
         "lateness_s": lateness,
@@ -63,6 +65,10 @@ def test_what_is_shown_is_what_was_counted():
         ("gateway_sink_connections_total", "home"): 3, ("gateway_sink_lag_events", "home"): 50,
         ("gateway_sink_lag_seconds", "home"): 2.5, ("gateway_sink_delivered_events_total", "home"): 50,
         ("gateway_sink_refused_events_total", "home"): 2, ("gateway_sink_dead_letters", "home"): 1,
+        ("gateway_sink_offsets_total", "delivered", "", "home"): 140,
+        ("gateway_sink_offsets_total", "not_selected", "", "home"): 2,
+        ("gateway_sink_offsets_total", "dead_lettered", "too large", "home"): 3,
+        ("gateway_sink_offsets_total", "evicted", "trimmed", "home"): 5,
         ("gateway_device_available", "air"): 1, ("gateway_device_readings_total", "air"): 1,
         ("gateway_device_failures_total", "door"): 9, ("gateway_clock_synced",): 0,
         ("gateway_written_bytes_total",): 4096, ("gateway_commit_seconds_count",): 1,
