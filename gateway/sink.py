@@ -24,7 +24,7 @@ destination takes nothing of this kind now (quota, no permission); the event is 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, NamedTuple, Protocol
 
@@ -137,6 +137,12 @@ class Sink(ABC):
         del options
         return ()
 
+    @classmethod
+    def listener(cls, options: Any, gateway_id: str) -> Listener | None:
+        """A subscriber to what this sink publishes; None where nothing can be heard of it."""
+        del options, gateway_id
+        return None
+
     @abstractmethod
     async def connect(self, report: Report) -> Session:
         """Open a session. The forwarder allows 3 s and cancels after that.
@@ -144,3 +150,31 @@ class Sink(ABC):
         Raises:
             LinkError: not reachable, or refused; the text is what `gateway status` shows.
         """
+
+
+class Listener(ABC):
+    """A subscriber of its own, at the place where a sink's events come out: what `gateway verify` hears with.
+
+    Plain and blocking; it shares no connection and no code path with the sink's sessions, so that it sees what any
+    consumer would see.
+    """
+
+    @abstractmethod
+    def open(self) -> None:
+        """Connect, and hear everything from here on.
+
+        Raises:
+            LinkError: not reachable, or not permitted.
+        """
+
+    @abstractmethod
+    def hear(self, timeout_s: float) -> Sequence[bytes]:
+        """What arrived: structured CloudEvents in JSON, perhaps among other messages. Empty after `timeout_s`.
+
+        Raises:
+            LinkError: the connection was lost; what came meanwhile was not heard.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """Release everything. Called once more than needed is fine."""

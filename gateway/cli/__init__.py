@@ -12,7 +12,7 @@ import click
 from gateway import __version__
 from gateway.errors import GatewayError
 
-COMMANDS = ("run", "demo", "check", "schema", "drivers", "sinks", "read", "tail", "status", "reload")
+COMMANDS = ("run", "demo", "check", "schema", "drivers", "sinks", "read", "tail", "status", "verify", "reload")
 """In the order that a newcomer meets them."""
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from gateway.errors import LinkError
 from gateway.options import Options
-from gateway.sink import Identity, Report, Session, Sink
+from gateway.sink import Identity, Listener, Report, Session, Sink
 from gateway.sinks.mqtt_options import MqttOptions, cautions
 from gateway.sinks.mqtt_topics import Topics, farewell, state_bytes, value_bytes
 
@@ -54,6 +54,12 @@ class MqttSink(Sink):
     @classmethod
     def cautions(cls, options: Any) -> tuple[tuple[str, str], ...]:
         return cautions(options)
+
+    @classmethod
+    def listener(cls, options: Any, gateway_id: str) -> Listener | None:
+        from gateway.sinks.mqtt_listen import MqttListener  # noqa: PLC0415 - as in `_prepare`
+
+        return MqttListener(options, gateway_id)
 
     async def connect(self, report: Report) -> Session:
         """The first address that works. One that gives no answer in time has the next in its place the next time."""

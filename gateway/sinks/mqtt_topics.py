@@ -6,6 +6,7 @@ Under `<base>/<gateway id>/` lie `event/<subject>` (every event), `state/<device
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Final
@@ -48,6 +49,13 @@ class Topics:
         if self._event_prefix is not None:  # the usual shape: this runs for every event
             return self._event_prefix + event.subject
         return self._event.format(subject=event.subject, type=event.type)
+
+    @property
+    def events(self) -> str:
+        """A topic filter that all events pass, other topics perhaps too: subjects have any number of levels."""
+        fixed = itertools.takewhile(lambda level: "{" not in level, self._event.split("/"))
+        levels = [level.format() for level in fixed]
+        return "/".join(levels if len(levels) == self._event.count("/") + 1 else [*levels, "#"])
 
     def state(self, subject: str) -> str:
         device, _, channel = subject.partition("/")
