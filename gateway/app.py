@@ -25,12 +25,12 @@ from gateway.control import ControlServer
 from gateway.deliver import Forwarder
 from gateway.errors import ConfigError
 from gateway.eventlog import EventLog
+from gateway.folds import recover
 from gateway.forwarders import Forwarders, as_it_is, console_only
 from gateway.http import HttpServer
 from gateway.pages import http_server
 from gateway.present import Latest, chosen
 from gateway.pulse import Route, through
-from gateway.recall import recall
 from gateway.record import Recorder
 from gateway.reload import ReloadPlan, plan_reload
 from gateway.reloads import Load, Reloads, Tell
@@ -82,16 +82,19 @@ class Gateway:
             config.buffer.path, clock, size_bytes_max=keep.size_bytes_max, keep_for_s=keep.for_s
         )
         self.clock.has_seen(self.log.newest_ns)
+        self.latest = Latest(lambda: birth(self), lambda: lasting(self.config.devices), self.log.dated)
+        folds = {"latest": self.latest}
+        folded_from = await recover(self.log, folds)
+        self.latest.recovered()
         self.recorder = Recorder(
             self.log,
             clock,
             commit_within_s=config.buffer.commit_within_s,
             protected=self._protected,
             simulated=self.simulated,
+            folds=folds,
+            folded_from=folded_from,
         )
-        self.latest = Latest(lambda: birth(self), lambda: lasting(self.config.devices), self.log.dated)
-        self.latest.apply(await recall(self.log, self.latest.configured()))
-        self.recorder.watch(self.latest.apply)
         self.forwarders = Forwarders(self.log, self.recorder, make=self._forwarder, begin=self._tasks.begin)
         self._tasks.begin("record", self.recorder.run())
         self.acquirer = Acquirer(

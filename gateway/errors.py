@@ -111,3 +111,7 @@ class ControlError(GatewayError):
 
 class NotRunning(ControlError):
     """No service listens on the control socket."""
+
+
+class StateUnfit(GatewayError):
+    """A part's state that cannot be taken over: of another version, or damaged. It is folded anew instead."""

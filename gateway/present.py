@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from gateway.errors import StateUnfit
 from gateway.event import Event
 from gateway.selection import Selection
 from gateway.sink import Present
@@ -20,6 +21,13 @@ AVAILABILITY = {"device.available": True, "device.unavailable": False}
 class _Watcher(NamedTuple):
     changed: Callable[[Event], None]
     forgotten: Callable[[str], None] | None
+
+
+class _Picture(msgspec.Struct, array_like=True):
+    """What a checkpoint keeps."""
+
+    values: list[Event]
+    available: dict[str, bool]
 
 
 class Latest:
@@ -51,6 +59,31 @@ class Latest:
             for watcher in tuple(self._watchers):
                 if watcher.forgotten is not None:
                     watcher.forgotten(name)
+
+    # -- a fold of the log (`gateway.folds.Fold`) ---------------------------------------------------------------------
+
+    def snapshot(self) -> bytes:
+        return msgspec.msgpack.encode(_Picture(list(self._values.values()), self._available))
+
+    def restore(self, state: bytes | None) -> None:
+        try:
+            picture = msgspec.msgpack.decode(state, type=_Picture) if state is not None else _Picture([], {})
+        except msgspec.DecodeError as error:
+            raise StateUnfit(f"the latest values cannot be read: {error}") from None
+        self._values = {event.subject: event for event in picture.values}
+        self._available = dict(picture.available)
+
+    def fold(self, events: Iterable[Event]) -> None:
+        self.apply(events)
+
+    def recovered(self) -> None:
+        """The log's end is reached: what the configuration does not have is forgotten, and times are put right."""
+        known = _names(self._configured)
+        self._values = {subject: event for subject, event in self._values.items() if subject in known}
+        self._available = {device: up for device, up in self._available.items() if device in known}
+        self._redate()
+
+    # -- what sinks are shown (`gateway.sink.Present`) ----------------------------------------------------------------
 
     def configured(self) -> Mapping[str, Collection[str]]:
         return self._configured
@@ -172,29 +205,3 @@ class Chosen:
 def chosen(present: Present, selection: Selection) -> Present:
     """What a sink with this selection shows."""
     return present if selection.everything else Chosen(present, selection)
-
-
-def newest(events: Iterable[Event], known: Collection[str]) -> list[Event]:
-    """Of events in the order of the log, those from which `Latest.apply` makes the same picture of what is `known`.
-
-    Also true when older events are put before the result, and this is asked of both together.
-    """
-    values: dict[str, Event] = {}
-    blanks: dict[str, Event] = {}  # subject -> the outage that took its value away: the first one after it
-    first_outages: dict[str, Event] = {}  # what takes away values that older events may hold
-    availability: dict[str, Event] = {}
-    for event in events:
-        if event.subject not in known:
-            continue
-        if event.type in SHOWN:
-            values[event.subject] = event
-            blanks.pop(event.subject, None)
-        elif event.type in AVAILABILITY:
-            availability[event.subject] = event
-            if not AVAILABILITY[event.type]:
-                first_outages.setdefault(event.subject, event)
-                for subject in values:
-                    if subject.startswith(f"{event.subject}/"):
-                        blanks.setdefault(subject, event)
-    kept = (one for group in (values, blanks, first_outages, availability) for one in group.values())
-    return sorted({event.offset: event for event in kept}.values(), key=lambda event: event.offset)

@@ -23,6 +23,7 @@ import contextlib
 import logging
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
@@ -30,7 +31,8 @@ import msgspec
 from gateway.clock import NS_PER_S, Clock, read_together
 from gateway.errors import LogError
 from gateway.event import Event, sequence
-from gateway.eventlog import MAX_BATCH_EVENTS, Cursor, DeadLetter, EventLog, Riders
+from gateway.eventlog import MAX_BATCH_EVENTS, Checkpoint, Cursor, DeadLetter, EventLog, Riders
+from gateway.folds import Folds, due, pack
 from gateway.steps import StepWatch
 from gateway.urgency import PER_S_MAX, STORM_S, Urgency
 from gateway.watchdog import Stage
@@ -62,8 +64,14 @@ class Recorder:
         commit_within_s: float,
         protected: Callable[[], int],
         simulated: bool = False,
+        folds: Folds = MappingProxyType({}),
+        folded_from: int | None = None,
     ) -> None:
-        """`protected` tells the lowest offset that some sink has still to read. `simulated` marks our own events."""
+        """`protected` tells the lowest offset that some sink has still to read. `simulated` marks our own events.
+
+        `folds` are at the log's end, and had to read it from `folded_from` on; they follow every commit, and their
+        checkpoints are kept.
+        """
         self._log, self._clock, self._protected = log, clock, protected
         self.commit_within_s = commit_within_s
         self._simulated = simulated
@@ -75,6 +83,8 @@ class Recorder:
         self._acks = self._acks_riding = 0
         self._cursors_since_ns = 0
         self._letters: list[DeadLetter] = []
+        self._folds, self._checkpoint = folds, Checkpoint(folded_from or log.next_offset, b"")
+        self._checkpoint_due = False
         self._wake = asyncio.Event()
         self._turned, self._ended = asyncio.Event(), asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
@@ -212,7 +222,8 @@ class Recorder:
 
     @property
     def _unwritten(self) -> bool:
-        return bool(self.pending or self._cursors or self._letters)
+        unmarked = bool(self._folds) and self._checkpoint.offset != self._log.next_offset
+        return bool(self.pending or self._cursors or self._letters or unmarked or self._checkpoint_due)
 
     async def _turn(self, retry_s: float) -> float:
         """One commit; after a refusal a pause. Returns how long the next pause would be."""
@@ -246,6 +257,7 @@ class Recorder:
         if not self._batch:
             if self._pending:
                 self.look_at_clock()
+            self._mark()
             self._batch = self._take()
         riders = self._riders()
         if not self._batch and not riders:
@@ -255,11 +267,20 @@ class Recorder:
         self._rode(riders)
         self._recovered()
         if stamped:
+            for fold in self._folds.values():
+                fold.fold(stamped)
             for committed in tuple(self._watchers):
                 committed(stamped)
         if self._pending:
             self._plan()
         await self._trim()
+
+    def _mark(self) -> None:
+        """Between two batches: whether a checkpoint of what was before the next one goes with it."""
+        at, since = self._log.next_offset, self._log.next_offset - self._checkpoint.offset
+        last = self._stopping and not self.pending
+        if self._folds and since and (last or due(since, at - self._log.first_offset)):
+            self._checkpoint, self._checkpoint_due = Checkpoint(at, pack(self._folds)), True
 
     def _take(self) -> list[Event]:
         batch = [self._gap()] if self._dropped else []
@@ -309,11 +330,12 @@ class Recorder:
         letters = tuple(self._letters)
         age_ns = self._clock.mono_ns() - self._cursors_since_ns
         self._acks_riding = self._acks
-        due = self._stopping or self._acks >= CURSOR_AFTER_ACKS or age_ns >= CURSOR_AFTER_S * NS_PER_S
-        return Riders(dict(self._cursors) if due else {}, letters)
+        ripe = self._stopping or self._acks >= CURSOR_AFTER_ACKS or age_ns >= CURSOR_AFTER_S * NS_PER_S
+        return Riders(dict(self._cursors) if ripe else {}, letters, self._checkpoint if self._checkpoint_due else None)
 
     def _rode(self, riders: Riders) -> None:
         del self._letters[: len(riders.dead_letters)]
+        self._checkpoint_due = False
         if riders.cursors:
             self._cursors = {n: at for n, at in self._cursors.items() if at != riders.cursors.get(n)}
             self._acks -= self._acks_riding  # not to nothing: some came while the commit ran

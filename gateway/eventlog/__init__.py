@@ -5,6 +5,6 @@
 """
 
 from gateway.eventlog.log import MAX_BATCH_EVENTS, EventLog
-from gateway.eventlog.words import Bounds, Cursor, DeadLetter, Page, Riders
+from gateway.eventlog.words import Bounds, Checkpoint, Cursor, DeadLetter, Page, Riders
 
-__all__ = ["MAX_BATCH_EVENTS", "Bounds", "Cursor", "DeadLetter", "EventLog", "Page", "Riders"]
+__all__ = ["MAX_BATCH_EVENTS", "Bounds", "Checkpoint", "Cursor", "DeadLetter", "EventLog", "Page", "Riders"]

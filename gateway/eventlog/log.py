@@ -26,6 +26,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import zlib
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
@@ -34,19 +35,21 @@ import msgspec
 from gateway.clock import NS_PER_S, Clock
 from gateway.errors import StoreUnavailable
 from gateway.event import Event
-from gateway.eventlog import anchors, store
+from gateway.eventlog import anchors, codec, store
 from gateway.eventlog.batches import Batch, decode
 from gateway.eventlog.head import Head
 from gateway.eventlog.lock import WriterLock
 from gateway.eventlog.retention import Retention
 from gateway.eventlog.store import Statement
-from gateway.eventlog.words import Bounds, Cursor, Page, Riders
+from gateway.eventlog.words import Bounds, Checkpoint, Cursor, Page, Riders
 from gateway.figures import Tally
 
 logger = logging.getLogger("gateway.eventlog")
 
 MAX_BATCH_EVENTS = 4096
 PAGE_BATCHES_MAX = 64
+CHECKPOINT_CODEC = 1  # zlib (RFC 1950)
+CHECKPOINTS_KEPT = 2
 
 
 class EventLog:
@@ -282,6 +285,16 @@ class EventLog:
         """The first offset recorded at `time_ns` (corrected UTC) or later."""
         return await self._head.index.offset_at(time_ns, self.first_offset, self.next_offset)
 
+    async def checkpoints(self) -> list[Checkpoint]:
+        """Those that are whole, the newest first."""
+        found = []
+        for offset, kind, crc, packed in await self._head.store.checkpoints():
+            if kind == CHECKPOINT_CODEC and codec.checksum(packed) == crc and offset <= self.next_offset:
+                found.append(Checkpoint(offset, zlib.decompress(packed)))
+            else:
+                logger.warning("the checkpoint at offset %d is damaged, and passed over", offset)
+        return found
+
     async def bounds(self) -> Bounds:
         _, _, batches, oldest, newest = await self._head.store.bounds()
         count, _ = await self._head.store.pages()
@@ -305,7 +318,13 @@ def _rider_statements(riders: Riders, now: int) -> list[Statement]:
         row = (letter.consumer, letter.event.offset, now, letter.reason, body)
         statements.append((store.INSERT_DEAD_LETTER, row))
     consumers = {letter.consumer for letter in riders.dead_letters}
-    return statements + [(store.LIMIT_DEAD_LETTERS, (consumer, store.DEAD_LETTERS_MAX)) for consumer in consumers]
+    statements += [(store.LIMIT_DEAD_LETTERS, (consumer, store.DEAD_LETTERS_MAX)) for consumer in consumers]
+    if riders.checkpoint is not None:
+        offset, state = riders.checkpoint
+        packed = zlib.compress(state, 1)
+        kept = (offset, CHECKPOINT_CODEC, codec.checksum(packed), packed)
+        statements += [(store.INSERT_CHECKPOINT, kept), (store.LIMIT_CHECKPOINTS, (CHECKPOINTS_KEPT,))]
+    return statements
 
 
 def _cursor_statement(name: str, at: Cursor) -> Statement:

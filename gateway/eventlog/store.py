@@ -54,6 +54,10 @@ LIMIT_DEAD_LETTERS = (
     "DELETE FROM dead_letter WHERE consumer = ?1 AND offset <= "
     "(SELECT offset FROM dead_letter WHERE consumer = ?1 ORDER BY offset DESC LIMIT 1 OFFSET ?2)"
 )
+INSERT_CHECKPOINT = "INSERT OR REPLACE INTO checkpoint(offset, codec, crc, state) VALUES (?, ?, ?, ?)"
+LIMIT_CHECKPOINTS = (
+    "DELETE FROM checkpoint WHERE offset NOT IN (SELECT offset FROM checkpoint ORDER BY offset DESC LIMIT ?)"
+)
 TRIM = "DELETE FROM batch WHERE last_offset < ?"
 TRIM_RUNS = "DELETE FROM run WHERE id < (SELECT min(run) FROM batch)"
 DROP_CURSOR = "DELETE FROM cursor WHERE name = ?"
@@ -204,6 +208,10 @@ class Store:
         """The first offset behind the oldest `count` batches; None if there are no more than that."""
         rows = await self.fetch(_AFTER_BATCHES, (count,))
         return int(rows[0][0]) if rows else None
+
+    async def checkpoints(self) -> list[tuple[int, int, int, bytes]]:
+        """(offset, codec, crc, state), the newest first."""
+        return [tuple(row) for row in await self.fetch("SELECT * FROM checkpoint ORDER BY offset DESC")]
 
     async def bounds(self) -> tuple[int | None, int | None, int, int | None, int | None]:
         """(first offset, last offset, batches, oldest recorded ns, newest recorded ns)."""

@@ -29,6 +29,13 @@ class DeadLetter(NamedTuple):
     reason: str
 
 
+class Checkpoint(NamedTuple):
+    """What the events before `offset` amount to, in the words of whoever folds them."""
+
+    offset: int
+    state: bytes
+
+
 class Page(NamedTuple):
     """What a read gave. `gap` names offsets that were asked for and are no more; reading goes on behind them."""
 
@@ -39,13 +46,14 @@ class Page(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Riders:
-    """What else goes into the transaction of an append: cursors and dead letters."""
+    """What else goes into the transaction of an append: cursors, dead letters, a checkpoint of what was before it."""
 
     cursors: Mapping[str, Cursor] = field(default_factory=dict)
     dead_letters: Sequence[DeadLetter] = ()
+    checkpoint: Checkpoint | None = None
 
     def __bool__(self) -> bool:
-        return bool(self.cursors or self.dead_letters)
+        return bool(self.cursors or self.dead_letters or self.checkpoint)
 
 
 @dataclass(frozen=True, slots=True)
