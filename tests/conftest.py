@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Iterator
 
 import pytest
 from hypothesis import settings
 
 from tests.brokers import MOSQUITTO, Mosquitto
+from tests.demand import demand
 
 settings.register_profile("ours", deadline=None)  # how long an example takes says more of the machine than of the code
 settings.load_profile("ours")
@@ -17,9 +17,7 @@ settings.load_profile("ours")
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     if item.get_closest_marker("mosquitto") is not None and MOSQUITTO is None:
-        if os.environ.get("REQUIRE_MOSQUITTO") == "1":
-            pytest.fail("REQUIRE_MOSQUITTO=1, but mosquitto is not installed: apt install mosquitto")
-        pytest.skip("needs Debian's mosquitto: apt install mosquitto")
+        demand("needs Debian's mosquitto: apt install mosquitto", "REQUIRE_MOSQUITTO")
 
 
 @pytest.fixture(scope="session")

@@ -17,7 +17,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -116,12 +116,11 @@ class Service:
 
     def accepted(self) -> list[str]:
         """The ids of all events in the log, in order of their offsets; checks the file on the way."""
-        with sqlite3.connect(self.log_path) as raw:
+        with closing(sqlite3.connect(self.log_path)) as raw:
             assert raw.execute("PRAGMA integrity_check").fetchone() == ("ok",)
             rows = raw.execute(
                 "SELECT nonce, base_offset, last_offset FROM batch JOIN run ON run.id = batch.run ORDER BY base_offset"
             ).fetchall()
-        raw.close()
         ids = [f"{nonce}-{offset}" for nonce, base, last in rows for offset in range(base, last + 1)]
         offsets = [int(i.split("-")[1]) for i in ids]
         assert offsets == list(range(1, len(ids) + 1)), "offsets have no holes"

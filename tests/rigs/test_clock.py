@@ -7,7 +7,6 @@ itself sees the true time.
 import asyncio
 import itertools
 import json
-import os
 import sys
 import threading
 import time
@@ -20,6 +19,7 @@ import pytest
 from gateway.clock import NS_PER_S, SystemClock
 from gateway.eventlog import EventLog
 from tests.brokers import Mosquitto
+from tests.demand import demand
 from tests.service import Service, Subscriber, subscribed, wait_until
 
 YEAR_S = 365 * 86400
@@ -39,9 +39,7 @@ main()
 @pytest.fixture
 def faked(tmp_path):
     if LIBRARY is None:
-        if os.environ.get("REQUIRE_FAKETIME") == "1":
-            pytest.fail("REQUIRE_FAKETIME=1, but libfaketime is not installed: apt install libfaketime")
-        pytest.skip("needs Debian's libfaketime: apt install libfaketime")
+        demand("needs Debian's libfaketime: apt install libfaketime", "REQUIRE_FAKETIME")
     faked = Faked(tmp_path)
     yield faked
     for service in faked.services:

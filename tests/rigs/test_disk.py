@@ -8,6 +8,7 @@ from time import monotonic
 
 import pytest
 
+from tests.demand import demand
 from tests.service import Service, Tail, wait_until
 
 DISK_BYTES = 3 * 2**20
@@ -27,8 +28,7 @@ buffer: {path: disk/cramped.db}
 @pytest.fixture
 def disk(tmp_path):
     """A file system of our own, small enough to fill."""
-    if os.geteuid() != 0:
-        pytest.skip("needs root to mount a tmpfs")
+    demand("" if os.geteuid() == 0 else "needs root to mount a tmpfs", "REQUIRE_ROOT")
     folder = tmp_path / "disk"
     folder.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES}", "tmpfs", folder], check=True)
