@@ -10,7 +10,8 @@ import os
 import sys
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -93,3 +94,28 @@ def gpio_errors() -> tuple[type[Exception], ...]:
 
     lgpio = sys.modules.get("lgpio")
     return (GPIOZeroError, OSError, lgpio.error) if lgpio else (GPIOZeroError, OSError)
+
+
+@contextmanager
+def pin_errors(what: str) -> Iterator[None]:
+    """What gpiozero and lgpio raise inside becomes a DeviceError about `what`, such as `GPIO 17`."""
+    try:
+        yield
+    except gpio_errors() as error:
+        raise DeviceError(f"{what}: {error}. Does another program use it?") from error
+
+
+def open_input(factory: Any, pin: int, pull: Pull, *, active_high: bool, bounce_s: float) -> Any:
+    """A DigitalInputDevice of gpiozero: its level counts once it was stable for `bounce_s`.
+
+    `active_high` has a say only where the pin is not pulled: gpiozero takes the pull's other level for the active one.
+    """
+    from gpiozero import DigitalInputDevice  # noqa: PLC0415 - only where a pin is used
+
+    return DigitalInputDevice(
+        pin,
+        pull_up=PULL_UP[pull],
+        active_state=active_high if pull == "none" else None,
+        bounce_time=bounce_s or None,
+        pin_factory=factory,
+    )

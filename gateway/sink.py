@@ -77,6 +77,28 @@ class Present(Protocol):
         """
 
 
+class Nothing:
+    """A `Present` of a gateway without devices: for a probe, and for tests."""
+
+    def values(self) -> Iterable[Event]:
+        return ()
+
+    def availability(self) -> Iterable[tuple[str, bool]]:
+        return ()
+
+    def status(self) -> dict[str, Any]:
+        return {}
+
+    def configured(self) -> Mapping[str, Collection[str]]:
+        return {}
+
+    def watch(
+        self, changed: Callable[[Event], None], forgotten: Callable[[str], None] | None = None
+    ) -> Callable[[], None]:
+        del changed, forgotten
+        return lambda: None
+
+
 @dataclass(frozen=True, slots=True)
 class Identity:
     """Who we are towards a sink. `run` is new at each opening of the log.

@@ -6,6 +6,7 @@ Source: Linux kernel, Documentation/filesystems/sysfs.rst, section "Attributes".
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,10 +77,11 @@ class Entry:
         return f"{self.path.name} ({more or 'no name'})"
 
 
-def entries(directory: Path, prefix: str) -> list[Entry]:
-    """Everything that is called `<prefix><number>` there, by number."""
-    numbered = [(path.name.removeprefix(prefix), path) for path in directory.glob(f"{prefix}*")]
-    return [_entry(path, int(digits)) for digits, path in sorted(numbered, key=_by_number) if digits.isdecimal()]
+def entries(directory: Path, prefix: str, name_file: str = "name") -> list[Entry]:
+    """Everything that is called `<prefix><number>` there, by number. `name_file` is the file that holds its name."""
+    digits = {path: path.name.removeprefix(prefix) for path in directory.glob(f"{prefix}*")}
+    numbers = {path: int(number) for path, number in digits.items() if number.isdecimal()}
+    return [_entry(path, numbers[path], name_file) for path in sorted(numbers, key=numbers.__getitem__)]
 
 
 def choose(directory: Path, prefix: str, wanted: str | int, what: str) -> Entry:
@@ -96,9 +98,25 @@ def choose(directory: Path, prefix: str, wanted: str | int, what: str) -> Entry:
         raise DeviceError(
             f"{what} {wanted!r} could be any of {listed(found)}: say which one by its label, its place or its number"
         )
-    raise DeviceError(
-        f"no {what} {wanted!r} in {directory}: found {listed(there)}; `gateway run --simulate` needs no sensor"
-    )
+    raise absent(f"{what} {wanted!r}", directory, f"found {listed(there)}")
+
+
+def absent(what: str, directory: Path, why: str) -> DeviceError:
+    """The error that says what is not in a directory, and what there is to do."""
+    return DeviceError(f"no {what} in {directory}: {why}; `gateway run --simulate` needs no sensor")
+
+
+def file_of(entry: Entry, names: Sequence[str], like: re.Pattern[str]) -> Path:
+    """The first of these files that the entry has.
+
+    Raises:
+        DeviceError: it has none of them; names those it has that are like `like`.
+    """
+    for name in names:
+        if (entry.path / name).exists():
+            return entry.path / name
+    there = sorted(file.name for file in entry.path.iterdir() if like.fullmatch(file.name))
+    raise DeviceError(f"{entry} has no {' or '.join(names)}: found {listed(there)}")
 
 
 def listed(things: Sequence[object]) -> str:
@@ -108,12 +126,8 @@ def listed(things: Sequence[object]) -> str:
     return (shown or "none") if more <= 0 else f"{shown} and {more} more"
 
 
-def _by_number(numbered: tuple[str, Path]) -> int:
-    return int(numbered[0]) if numbered[0].isdecimal() else -1
-
-
-def _entry(path: Path, entry_number: int) -> Entry:
-    return Entry(path, entry_number, text_or_none(path / "name") or "", text_or_none(path / "label"), _place(path))
+def _entry(path: Path, entry_number: int, name_file: str) -> Entry:
+    return Entry(path, entry_number, text_or_none(path / name_file) or "", text_or_none(path / "label"), _place(path))
 
 
 def _place(path: Path) -> str | None:

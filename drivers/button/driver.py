@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from drivers._gpio import PULL_UP, PinFactory, Pull, check_pull, gpio_errors, pi_pin_factory
+from drivers._gpio import PinFactory, Pull, check_pull, open_input, pi_pin_factory, pin_errors
 from gateway.driver import Channel, Emit, PushDriver, World
 from gateway.errors import DeviceError
 from gateway.event import Reading
@@ -93,26 +93,18 @@ class Button(PushDriver):
         return SimulatedButton(options, world)
 
     def open(self, emit: Emit) -> None:
-        from gpiozero import DigitalInputDevice  # noqa: PLC0415 - only where a pin is used
-
-        options = self._options
-        factory = self._pin_factory()
+        options, factory = self._options, self._pin_factory()
+        high, bounce_s = options.active_high, options.bounce_s
         try:
-            self._pin = DigitalInputDevice(
-                options.pin,
-                pull_up=PULL_UP[options.pull],
-                active_state=options.active_high if options.pull == "none" else None,
-                bounce_time=options.bounce_s or None,
-                pin_factory=factory,
-            )
-            self._pin.when_activated = self._down
-            self._pin.when_deactivated = self._up
-            with self._lock:  # an edge that comes now waits: the level at open is never told after a newer one
-                self._emit = emit
-                emit((Reading("pressed", bool(self._pin.is_active)),))
-        except gpio_errors() as error:
+            with pin_errors(f"GPIO {options.pin}"):
+                self._pin = open_input(factory, options.pin, options.pull, active_high=high, bounce_s=bounce_s)
+                self._pin.when_activated, self._pin.when_deactivated = self._down, self._up
+                with self._lock:  # an edge that comes now waits: the level at open is never told after a newer one
+                    self._emit = emit
+                    emit((Reading("pressed", bool(self._pin.is_active)),))
+        except DeviceError:
             self.close()
-            raise DeviceError(f"GPIO {options.pin}: {error}. Does another program use this pin?") from error
+            raise
 
     def close(self) -> None:
         with self._lock:

@@ -20,7 +20,7 @@ from typing import Annotated, Any, Final, NamedTuple
 
 from pydantic import Field, model_validator
 
-from drivers._gpio import PinFactory, check_pull, gpio_errors, pi_pin_factory
+from drivers._gpio import PinFactory, check_pull, pi_pin_factory, pin_errors
 from gateway.driver import Channel, PolledDriver, World
 from gateway.errors import DeviceError
 from gateway.event import Reading
@@ -193,13 +193,8 @@ class Distance(PolledDriver):
         finally:
             lock.release()
 
-    @contextlib.contextmanager
-    def _pin_errors(self) -> Iterator[None]:
-        try:
-            yield
-        except gpio_errors() as error:
-            pins = f"GPIO {self._options.trigger} and {self._options.echo}"
-            raise DeviceError(f"{pins}: {error}. Does another program use these pins?") from error
+    def _pin_errors(self) -> contextlib.AbstractContextManager[None]:
+        return pin_errors(f"GPIO {self._options.trigger} and {self._options.echo}")
 
     @property
     def _advice(self) -> str:

@@ -16,6 +16,7 @@ from typing import Annotated, Final, NamedTuple
 
 from pydantic import Field, StringConstraints, model_validator
 
+from drivers._inputs import Bus, Vocabulary, Wanted
 from gateway import sysfs
 from gateway.driver import Channel, PolledDriver, World
 from gateway.errors import DeviceError
@@ -69,9 +70,21 @@ USUAL: Final[Mapping[str, Mapping[str, str]]] = {
 }
 """What is read of chips that are well known, where the YAML does not say."""
 
+VOCABULARY: Final = Vocabulary(
+    what="chip",
+    usual=USUAL,
+    files=f"{CHIPS}/*/*_input",
+    example="temp1: temperature",
+    word=re.compile(f"{_MEASURE.pattern}|{_FLAG.pattern}"),
+    expected=f"{', '.join(TYPES)} with a number, or an _alarm or _fault",
+)
+
+_FILE = re.compile(r".*_(input|alarm|fault)")
+"""What an error names where an input is missing."""
+
 
 class HwmonOptions(Options):
-    chip: Annotated[str, StringConstraints(min_length=1, max_length=64)] | Annotated[int, Field(ge=0, le=999)] = Field(
+    chip: Wanted = Field(
         description="the chip's name such as sht3x, its label, its place such as 1-0044, or its number",
         examples=["sht3x"],
     )
@@ -86,29 +99,17 @@ class HwmonOptions(Options):
         description="which inputs are read, and what each one is called here; default: the usual ones of the chip",
         examples=[{"temp1": "temperature"}],
     )
-    bus: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]*$", max_length=32)] | None = Field(
-        None, description="the bus that it shares with other devices, such as i2c-1: they are read one after the other"
-    )
+    bus: Bus = None
 
     @model_validator(mode="after")
     def _names_inputs(self) -> HwmonOptions:
-        if self.inputs is None and self.chip not in USUAL:
-            raise ValueError(
-                f"what has chip {self.chip!r}? Say it: `inputs: {{temp1: temperature}}`; "
-                f"{CHIPS}/*/*_input shows what is there. Without `inputs` known are {', '.join(USUAL)}"
-            )
-        for word in self.inputs or ():
-            if not (_MEASURE.fullmatch(word) or _FLAG.fullmatch(word)):
-                raise ValueError(f"input {word!r}: expected {', '.join(TYPES)} with a number, or an _alarm or _fault")
-        names = list((self.inputs or {}).values())
-        if len(set(names)) < len(names):
-            raise ValueError(f"two inputs have one name: {', '.join(names)}")
+        VOCABULARY.check(self.chip, str(self.chip), self.inputs)
         return self
 
     @property
     def named(self) -> Mapping[str, str]:
         """Kernel's word -> channel."""
-        return self.inputs if self.inputs is not None else USUAL[str(self.chip)]
+        return VOCABULARY.named(str(self.chip), self.inputs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,12 +181,8 @@ def _find(chip: sysfs.Entry, word: str, name: str) -> Input:
         DeviceError: the chip does not have it; names what it has.
     """
     kind = type_of(word)
-    items = (f"{word}_input", f"{word}_average") if kind else (word,)
-    for item in items:
-        if (chip.path / item).exists():
-            return Input(name, kind, chip.path / item, _flag_file(chip, word, "fault"), _flag_file(chip, word, "alarm"))
-    there = sorted(file.name for file in chip.path.glob("*_*") if file.name.endswith(("_input", "_alarm", "_fault")))
-    raise DeviceError(f"{chip} has no {' or '.join(items)}: found {sysfs.listed(there)}")
+    file = sysfs.file_of(chip, (f"{word}_input", f"{word}_average") if kind else (word,), _FILE)
+    return Input(name, kind, file, _flag_file(chip, word, "fault"), _flag_file(chip, word, "alarm"))
 
 
 def _flag_file(chip: sysfs.Entry, word: str, flag: str) -> Path | None:

@@ -21,6 +21,7 @@ from typing import Annotated, Any, Final, NamedTuple
 
 from pydantic import Field, StringConstraints, model_validator
 
+from drivers._inputs import Bus, Vocabulary, Wanted
 from gateway import sysfs
 from gateway.driver import Channel, PolledDriver, World
 from gateway.errors import DeviceError
@@ -76,6 +77,18 @@ USUAL: Final[Mapping[str, tuple[str, ...]]] = {
 }
 """What is read of devices that are well known, where the YAML does not say. The kernel calls a DHT22 `dht11`, too."""
 
+VOCABULARY: Final = Vocabulary(
+    what="device",
+    usual={kind: {word: word for word in words} for kind, words in USUAL.items()},
+    files=f"{DEVICES}/*/in_*",
+    example="temp: temperature",
+    word=_WORD,
+    expected=f"one of {', '.join(TYPES)}, perhaps with a number",
+)
+
+_FILE = re.compile(r"in_.*_(input|raw)")
+"""What an error names where an input is missing."""
+
 TRIES_MAX: Final = 3
 PAUSE_S: Final[Mapping[str, float]] = {"dht11": 2.0}
 """Devices whose transmissions fail now and then, and how long they rest after one: 2 s, the longer one of DHT11 and
@@ -85,11 +98,9 @@ SPOILT: Final = frozenset({errno.EIO, errno.ETIMEDOUT})
 
 
 class IioOptions(Options):
-    device: Annotated[str, StringConstraints(min_length=1, max_length=64)] | Annotated[int, Field(ge=0, le=999)] = (
-        Field(
-            description="the device's name such as bme280, its label, its place such as 1-0076, or its number",
-            examples=["bme280"],
-        )
+    device: Wanted = Field(
+        description="the device's name such as bme280, its label, its place such as 1-0076, or its number",
+        examples=["bme280"],
     )
     inputs: (
         Annotated[
@@ -102,29 +113,17 @@ class IioOptions(Options):
         description="which inputs are read, and what each one is called here; default: the usual ones of the device",
         examples=[{"temp": "temperature"}],
     )
-    bus: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]*$", max_length=32)] | None = Field(
-        None, description="the bus that it shares with other devices, such as i2c-1: they are read one after the other"
-    )
+    bus: Bus = None
 
     @model_validator(mode="after")
     def _names_inputs(self) -> IioOptions:
-        if self.inputs is None and _kind(self.device) not in USUAL:
-            raise ValueError(
-                f"what has device {self.device!r}? Say it: `inputs: {{temp: temperature}}`; "
-                f"{DEVICES}/*/in_* shows what is there. Without `inputs` known are {', '.join(USUAL)}"
-            )
-        for word in self.inputs or ():
-            if not _WORD.fullmatch(word):
-                raise ValueError(f"input {word!r}: expected one of {', '.join(TYPES)}, perhaps with a number")
-        names = list((self.inputs or {}).values())
-        if len(set(names)) < len(names):
-            raise ValueError(f"two inputs have one name: {', '.join(names)}")
+        VOCABULARY.check(self.device, _kind(self.device), self.inputs)
         return self
 
     @property
     def named(self) -> Mapping[str, str]:
         """Kernel's word -> channel."""
-        return self.inputs if self.inputs is not None else {word: word for word in USUAL[_kind(self.device)]}
+        return VOCABULARY.named(_kind(self.device), self.inputs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,14 +230,11 @@ def _find(device: sysfs.Entry, word: str, name: str) -> Input:
     Raises:
         DeviceError: the device does not have it; names what it has.
     """
-    unit = type_of(word).unit
-    ready, raw = device.path / f"in_{word}_input", device.path / f"in_{word}_raw"
-    if ready.exists():
-        return Input(name, unit, ready)
-    if raw.exists():
-        return Input(name, unit, raw, True, _first(device, word, "offset"), _first(device, word, "scale"))
-    there = sorted(file.name for file in device.path.glob("in_*") if file.name.endswith(("_input", "_raw")))
-    raise DeviceError(f"{device} has neither {ready.name} nor {raw.name}: found {sysfs.listed(there)}")
+    unit, raw = type_of(word).unit, f"in_{word}_raw"
+    file = sysfs.file_of(device, (f"in_{word}_input", raw), _FILE)
+    if file.name != raw:
+        return Input(name, unit, file)
+    return Input(name, unit, file, True, _first(device, word, "offset"), _first(device, word, "scale"))
 
 
 def _first(device: sysfs.Entry, word: str, attribute: str) -> Path | None:

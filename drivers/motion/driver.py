@@ -18,7 +18,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from drivers._gpio import PULL_UP, PinFactory, Pull, check_pull, gpio_errors, pi_pin_factory
+from drivers._gpio import PinFactory, Pull, check_pull, open_input, pi_pin_factory, pin_errors
 from gateway.driver import Channel, Emit, PushDriver, World
 from gateway.errors import DeviceError
 from gateway.event import Reading
@@ -85,28 +85,20 @@ class Motion(PushDriver):
         return SimulatedMotion(options, world)
 
     def open(self, emit: Emit) -> None:
-        from gpiozero import DigitalInputDevice  # noqa: PLC0415 - only where a pin is used
-
-        options = self._options
-        factory = self._pin_factory()
+        options, factory = self._options, self._pin_factory()
+        active_is_moving = (options.active == "high") == (options.pull != "up")  # gpiozero: pulled up is active low
         try:
-            self._pin = DigitalInputDevice(
-                options.pin,
-                pull_up=PULL_UP[options.pull],
-                active_state=True if options.pull == "none" else None,
-                bounce_time=options.bounce_s or None,
-                pin_factory=factory,
-            )
-            active_is_moving = (options.active == "high") == (options.pull != "up")  # gpiozero: pulled up is active low
-            calls = (self._moved, self._quiet) if active_is_moving else (self._quiet, self._moved)
-            self._pin.when_activated, self._pin.when_deactivated = calls
-            with self._lock:  # an edge that comes now waits: the level at open is never told after a newer one
-                self._emit = emit
-                self._begin_warm_up()
-                self._tell(moves=bool(self._pin.is_active) == active_is_moving)
-        except gpio_errors() as error:
+            with pin_errors(f"GPIO {options.pin}"):
+                self._pin = open_input(factory, options.pin, options.pull, active_high=True, bounce_s=options.bounce_s)
+                calls = (self._moved, self._quiet) if active_is_moving else (self._quiet, self._moved)
+                self._pin.when_activated, self._pin.when_deactivated = calls
+                with self._lock:  # an edge that comes now waits: the level at open is never told after a newer one
+                    self._emit = emit
+                    self._begin_warm_up()
+                    self._tell(moves=bool(self._pin.is_active) == active_is_moving)
+        except DeviceError:
             self.close()
-            raise DeviceError(f"GPIO {options.pin}: {error}. Does another program use this pin?") from error
+            raise
 
     def close(self) -> None:
         with self._lock:

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from gateway import sysfs
 from gateway.driver import Channel, PolledDriver, World
 from gateway.errors import DeviceError
 from gateway.event import Reading
@@ -59,11 +60,7 @@ class Thermal(PolledDriver):
     def read(self) -> Sequence[Reading]:
         if self._temp is None:
             raise DeviceError("thermal: read before open")
-        text = self._temp.read_text(encoding="ascii", errors="replace").strip()
-        try:
-            return (Reading("temperature", int(text), "mCel"),)
-        except ValueError:
-            raise DeviceError(f"{self._temp} holds {text[:32]!r}: expected thousandths of a degree") from None
+        return (Reading("temperature", sysfs.number(self._temp, "thousandths of a degree"), "mCel"),)
 
 
 def find_zone(directory: Path, wanted: str | int | None) -> Path:
@@ -72,22 +69,9 @@ def find_zone(directory: Path, wanted: str | int | None) -> Path:
     Raises:
         DeviceError: there is none; names those that are there.
     """
-    zones = {path: _type_of(path) for path in sorted(directory.glob(f"{ZONE_PREFIX}*"), key=_number)}
-    for path, kind in zones.items():
-        if wanted is None or wanted in {kind, _number(path)}:
-            return path
-    found = ", ".join(f"{kind} ({_number(path)})" for path, kind in zones.items()) or "none"
+    zones = sysfs.entries(directory, ZONE_PREFIX, "type")
+    for zone in zones:
+        if wanted is None or zone.is_called(wanted):
+            return zone.path
     what = "thermal zone" if wanted is None else f"thermal zone {wanted!r}"
-    raise DeviceError(f"no {what} in {directory}: found {found}; `gateway run --simulate` needs no sensor")
-
-
-def _number(zone: Path) -> int:
-    digits = zone.name.removeprefix(ZONE_PREFIX)
-    return int(digits) if digits.isdecimal() else -1
-
-
-def _type_of(zone: Path) -> str:
-    try:
-        return (zone / "type").read_text(encoding="ascii", errors="replace").strip()
-    except OSError:  # a zone that vanishes while we look is not there
-        return ""
+    raise sysfs.absent(what, directory, f"found {sysfs.listed(zones)}")

@@ -158,14 +158,13 @@ def find_sensor(directory: Path, wanted: str | None, master: int) -> Path:
     names = sysfs.listed([_named(path) for path in there])
     if found:
         raise DeviceError(f"{len(found)} thermometers in {directory}: {names}; say which one with `sensor:`")
-    what = f"thermometer {wanted}" if wanted else "thermometer"
     if not directory.exists():
         why = "there is no 1-wire bus: `dtoverlay=w1-gpio` in /boot/firmware/config.txt makes one"
     elif wanted in {path.name for path in there}:
         why = f"found {names}; give it the `master:` that it hangs on"
     else:
         why = f"found {names}"
-    raise DeviceError(f"no {what} at bus {master} in {directory}: {why}; `gateway run --simulate` needs no sensor")
+    raise sysfs.absent(f"thermometer {wanted or ''}".rstrip() + f" at bus {master}", directory, why)
 
 
 def _named(path: Path) -> str:

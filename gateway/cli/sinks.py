@@ -6,7 +6,7 @@ import asyncio
 import logging
 import os
 import secrets
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,7 +18,7 @@ from gateway.config.model import Config, EventsConfig, SinkConfig
 from gateway.errors import GatewayError, LinkError
 from gateway.event import Event
 from gateway.options import did_you_mean
-from gateway.sink import Identity, Outgoing, Session, Verdict
+from gateway.sink import Identity, Nothing, Outgoing, Session, Verdict
 
 CONNECT_WITHIN_S = 5.0
 ANSWER_WITHIN_S = 5.0
@@ -69,28 +69,6 @@ class _Ear:
             return None, f"no answer within {within_s:g} s"
 
 
-class _Nothing:
-    """A `Present` that shows nothing."""
-
-    def values(self) -> Sequence[Event]:
-        return ()
-
-    def availability(self) -> Sequence[tuple[str, bool]]:
-        return ()
-
-    def status(self) -> dict[str, Any]:
-        return {}
-
-    def configured(self) -> dict[str, Sequence[str]]:
-        return {}
-
-    def watch(
-        self, changed: Callable[[Event], None], forgotten: Callable[[str], None] | None = None
-    ) -> Callable[[], None]:
-        del changed, forgotten
-        return lambda: None
-
-
 _config = click.option(
     "--config", "config_file", type=click.Path(path_type=Path), metavar="FILE", help="The YAML with the sinks."
 )
@@ -137,7 +115,7 @@ async def try_out(sink: SinkConfig, gateway_id: str, clock: Clock) -> Outcome:
     """Connect, send one event, wait for the answer."""
     run = secrets.token_hex(8)
     ear, began = _Ear(), clock.mono_ns()
-    made = sink.sink.create(sink.options, Identity(gateway_id, run, _Nothing(), probe=True))
+    made = sink.sink.create(sink.options, Identity(gateway_id, run, Nothing(), probe=True))
     try:
         async with asyncio.timeout(CONNECT_WITHIN_S):
             session = await made.connect(ear)

@@ -202,7 +202,9 @@ class ChannelConfig(Options):
         None, description="record only changes of at least this much: `0.2`, `2%` of the last, or both in a list"
     )
     heartbeat_s: Annotated[Duration, Field(gt=0)] | None = Field(
-        None, alias="heartbeat", description="record at least this often although nothing changed; 5m with a deadband"
+        None,
+        alias="heartbeat",
+        description=f"record at least this often although nothing changed; {HEARTBEAT_S / 60:g}m with a deadband",
     )
     min_interval_s: Annotated[Duration, Field(gt=0, le=86400)] | None = Field(
         None, alias="min_interval", description="record no more often than this; the newest waits for its time"

@@ -23,16 +23,16 @@ import contextlib
 import threading
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import pytest
 
 from gateway.errors import LinkError
 from gateway.event import Event
-from gateway.sink import Identity, Outgoing, Report, Session, Sink, Verdict
+from gateway.sink import Identity, Nothing, Outgoing, Report, Session, Sink, Verdict
 
 CONNECT_S: Final = 3.0
 """What the forwarder allows `connect`."""
@@ -46,28 +46,6 @@ SLACK_S: Final = 1.0
 """For a busy machine: a promise about time is judged this much late."""
 
 RUN: Final = "5f0c9a31d2e47b88"
-
-
-class Nothing:
-    """A `Present` of a gateway without devices."""
-
-    def values(self) -> Iterable[Event]:
-        return ()
-
-    def availability(self) -> Iterable[tuple[str, bool]]:
-        return ()
-
-    def status(self) -> dict[str, Any]:
-        return {}
-
-    def configured(self) -> Mapping[str, Collection[str]]:
-        return {}
-
-    def watch(
-        self, changed: Callable[[Event], None], forgotten: Callable[[str], None] | None = None
-    ) -> Callable[[], None]:
-        del changed, forgotten
-        return lambda: None
 
 
 def identity(gateway_id: str = "contract") -> Identity:

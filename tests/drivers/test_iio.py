@@ -172,7 +172,7 @@ def test_an_input_that_is_not_there_is_named_with_those_that_are(tmp_path: Path)
     root = put(tmp_path, {f"{BASE}0/name": "bme280", f"{BASE}0/in_temp_input": "1", f"{BASE}0/in_pressure_input": "1"})
     with pytest.raises(
         DeviceError,
-        match=r"\(bme280\) has neither in_humidityrelative_input nor .*found in_pressure_input, in_temp_input",
+        match=r"\(bme280\) has no in_humidityrelative_input or .*found in_pressure_input, in_temp_input",
     ):
         opened(root, device="bme280")
 
