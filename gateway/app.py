@@ -181,7 +181,8 @@ class Gateway:
 
     def _sink(self, config: SinkConfig) -> Sink:
         present = chosen(self.latest, config.events.selection)
-        return config.sink.create(config.options, Identity(self.config.gateway.id, self.log.run, present))
+        identity = Identity(self.config.gateway.id, self.log.run, present, simulated=self.simulated)
+        return config.sink.create(config.options, identity)
 
     def _forwarder(self, config: SinkConfig, sink: Sink) -> Forwarder:
         selection = config.events.selection

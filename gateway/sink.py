@@ -104,13 +104,14 @@ class Identity:
     """Who we are towards a sink. `run` is new at each opening of the log.
 
     `probe` asks for a connection beside the gateway's own, which may be up at the same time: it carries events and
-    says nothing of what is true now.
+    says nothing of what is true now. `simulated`: our world is, and a real gateway may use the same YAML.
     """
 
     gateway_id: str
     run: str
     present: Present
     probe: bool = False
+    simulated: bool = False
 
 
 class Session(ABC):
@@ -164,6 +165,15 @@ class Sink(ABC):
         """A subscriber to what this sink publishes; None where nothing can be heard of it."""
         del options, gateway_id
         return None
+
+    @classmethod
+    def claims(cls, options: Any, gateway_id: str) -> tuple[tuple[str, str], ...]:
+        """(option name, what it names) for what a destination gives to one connection at a time.
+
+        `gateway check` warns where two sinks of a gateway claim the same.
+        """
+        del options, gateway_id
+        return ()
 
     @abstractmethod
     async def connect(self, report: Report) -> Session:

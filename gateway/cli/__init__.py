@@ -10,7 +10,7 @@ from typing import cast
 import click
 
 from gateway import __version__
-from gateway.errors import GatewayError
+from gateway.errors import ConfigError, GatewayError
 
 COMMANDS = ("run", "demo", "check", "schema", "drivers", "sinks", "read", "tail", "status", "verify", "reload")
 """In the order that a newcomer meets them."""
@@ -42,6 +42,11 @@ def main() -> None:
     """The `gateway` program: runs a command and turns the gateway's own errors into one clear sentence."""
     try:
         commands.main(prog_name="gateway")
+    except ConfigError as error:
+        from gateway.cli.check import wrong_page
+
+        click.echo(wrong_page(error), err=True, color=False if os.environ.get("NO_COLOR") else None)
+        sys.exit(error.exit_code)
     except GatewayError as error:
         click.secho(f"{error}", fg="red" if sys.stderr.isatty() else None, err=True)
         sys.exit(error.exit_code)

@@ -64,6 +64,7 @@ class Devices:
             return None
         options = self._findings.check(driver.Options, own, path, also_known=keys_of(DeviceEntry))
         self._check_every(driver, common, path)
+        self._check_simulate(driver, common, path)
         declared = self._declared(driver, options, node, path) if options else _likely_channels(driver, own)
         channels = self._channels(entry, declared, common, path, driver.every_s)
         simulate = self._signals(declared, common, path)
@@ -105,6 +106,14 @@ class Devices:
                 common.keys["every"],
                 (*path, "every"),
                 f"driver {driver.name!r} speaks when something happens and is never read: remove `every`",
+            )
+
+    def _check_simulate(self, driver: type[Driver], common: MapNode, path: Path) -> None:
+        if driver.synthetic and "simulate" in common.keys:
+            self._findings.problem(
+                common.keys["simulate"],
+                (*path, "simulate"),
+                f"driver {driver.name!r} has no hardware that could be simulated: remove `simulate`",
             )
 
     def _declared(self, driver: type[Driver], options: Options, node: MapNode, path: Path) -> tuple[Channel, ...]:
@@ -171,7 +180,11 @@ class Devices:
             return None
         signals: dict[str, Signal] = {channel.name: Resting(channel.rest) for channel in declared}
         quantities = {channel.name: channel.measures for channel in declared}
+        inputs = {channel.name for channel in declared if channel.kind == "input"}
         for name, spec in self._known(common, "simulate", declared, path).items():
+            if isinstance(node, MapNode) and name in inputs:
+                self._findings.problem(node.keys[name], (*path, "simulate", name), f"{name!r} {_NO_LEVEL}")
+                continue
             try:
                 signals[name] = parse_signal(plain(spec), quantities[name])
             except ValueError as error:
@@ -200,6 +213,9 @@ class Devices:
                 message = f"the device has no channel {name!r}{did_you_mean(name, names)}; {known}"
                 self._findings.problem(place, (*path, key, name), message)
         return {name: inner for name, inner in node.nodes.items() if name in names}
+
+
+_NO_LEVEL = "is an input, no level that a signal could give: remove it, and simulate what it comes from"
 
 
 def _likely_channels(driver: type[Driver], own: MapNode) -> tuple[Channel, ...]:

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from gateway.config.claims import caution_shared_claims
 from gateway.config.devices import Devices, check_ids
 from gateway.config.findings import Findings, keys_of, split
 from gateway.config.host import Host, simulated_id
@@ -69,7 +70,7 @@ def parse_config(
     sections = _sections(findings, document.root)
     identity = _gateway(findings, sections, host)
     devices = Devices(findings, plugins, simulate=simulate).read(sections.get("devices"))
-    sinks = _sinks(findings, plugins, sections.get("sinks"))
+    sinks = _sinks(findings, plugins, sections.get("sinks"), identity)
     buffer = _buffer(findings, sections, host, file)
     http = _http(findings, sections)
     findings.raise_if_wrong()
@@ -143,11 +144,16 @@ def _http(findings: Findings, sections: Mapping[str, Node]) -> HttpConfig | None
     return http
 
 
-def _sinks(findings: Findings, plugins: Plugins, node: Node | None) -> tuple[SinkConfig, ...]:
+def _sinks(
+    findings: Findings, plugins: Plugins, node: Node | None, identity: GatewayConfig | None
+) -> tuple[SinkConfig, ...]:
     entries = findings.entries(node, ("sinks",), "a sink: a mapping with `id` and `sink`")
     check_ids(findings, entries, "sink")
-    sinks = [_sink(findings, plugins, entry, path) for entry, path in entries]
-    return tuple(sink for sink in sinks if sink is not None)
+    read = [(_sink(findings, plugins, entry, path), entry, path) for entry, path in entries]
+    sinks = [(sink, entry, path) for sink, entry, path in read if sink is not None]
+    if identity is not None:
+        caution_shared_claims(findings, sinks, identity.id)
+    return tuple(sink for sink, _, _ in sinks)
 
 
 def _sink(findings: Findings, plugins: Plugins, node: MapNode, path: NodePath) -> SinkConfig | None:

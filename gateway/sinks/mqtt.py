@@ -7,12 +7,12 @@ How the parts fit: `mqtt_options` reads the YAML, `mqtt_dial` reaches the broker
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from gateway.errors import LinkError
 from gateway.options import Options
 from gateway.sink import Identity, Listener, Report, Session, Sink
-from gateway.sinks.mqtt_options import MqttOptions, cautions
+from gateway.sinks.mqtt_options import MqttOptions, cautions, claims, client_id
 from gateway.sinks.mqtt_topics import Topics, farewell, state_bytes, value_bytes
 
 if TYPE_CHECKING:
@@ -21,9 +21,6 @@ if TYPE_CHECKING:
     from gateway.sinks.mqtt_wire import Login
 
 logger = logging.getLogger("gateway.sinks.mqtt")
-
-
-PROBE_SUFFIX: Final = "-test"
 
 
 class MqttSink(Sink):
@@ -36,7 +33,7 @@ class MqttSink(Sink):
     def __init__(self, options: MqttOptions, identity: Identity) -> None:
         self._options = options
         self._identity = identity
-        self._client_id = (options.client_id or identity.gateway_id) + (PROBE_SUFFIX if identity.probe else "")
+        self._client_id = client_id(options, identity)
         self._topics = Topics(options.base, identity.gateway_id, options.topics.model_dump())
         self._diallers: tuple[Dialler, ...] = ()
         self._manner: Manner | None = None
@@ -60,6 +57,10 @@ class MqttSink(Sink):
         from gateway.sinks.mqtt_listen import MqttListener  # noqa: PLC0415 - as in `_prepare`
 
         return MqttListener(options, gateway_id)
+
+    @classmethod
+    def claims(cls, options: Any, gateway_id: str) -> tuple[tuple[str, str], ...]:
+        return claims(options, gateway_id)
 
     async def connect(self, report: Report) -> Session:
         """The first address that works. One that gives no answer in time has the next in its place the next time."""

@@ -10,6 +10,7 @@ from urllib.parse import SplitResult, urlsplit
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, WithJsonSchema, model_validator
 
 from gateway.options import Duration, LocalFile, Options
+from gateway.sink import Identity
 from gateway.sinks.mqtt_templates import CLEARED, DEFAULTS, read_template
 
 PORTS: Final = {"mqtt": 1883, "mqtts": 8883, "ws": 80, "wss": 443}
@@ -228,6 +229,8 @@ class MqttOptions(Options):
         return self
 
 
+PROBE_SUFFIX: Final = "-test"
+SIMULATED_SUFFIX: Final = "-sim"
 _NOT_CLEARED: Final = "what the broker retains of a removed device stays there: another gateway might own it"
 
 
@@ -249,3 +252,19 @@ def cautions(options: MqttOptions) -> tuple[tuple[str, str], ...]:
     if shared:
         found.append(("topics", f"without {{gateway}} in `{'` and `'.join(shared)}` {_NOT_CLEARED}"))
     return tuple(found)
+
+
+def client_id(options: MqttOptions, identity: Identity) -> str:
+    """Our name towards the broker. Who only looks, or simulates, must not end production's connection.
+
+    A gateway that simulates has an id of its own, so only a name that the YAML gives needs the suffix.
+    """
+    suffixes = (SIMULATED_SUFFIX if identity.simulated and options.client_id else "", PROBE_SUFFIX * identity.probe)
+    return (options.client_id or identity.gateway_id) + "".join(suffixes)
+
+
+def claims(options: MqttOptions, gateway_id: str) -> tuple[tuple[str, str], ...]:
+    """A broker ends the connection of a client when another one comes with its name."""
+    name = options.client_id or gateway_id
+    places = dict.fromkeys(f"{address.host}:{address.port}" for address in options.addresses)
+    return tuple(("client_id", f"the client_id {name!r} at {place}") for place in places)

@@ -156,3 +156,14 @@ def test_a_kill_at_the_worst_moment_loses_nothing_that_tail_has_shown(tmp_path, 
         verdict = subscriber.judge(accepted)
     assert not set(seen) - set(accepted)
     assert verdict.clean(), verdict
+
+
+def test_a_wrong_configuration_is_shown_as_check_shows_it(service):
+    service.file.write_text("gateway: {id: lonely}\ndevices: [{id: ä, driver: button, pin: 99}]\n")
+    run, check = (
+        subprocess.run(service.command(*words), env=service.environ, capture_output=True, text=True)
+        for words in (("run", "--config", str(service.file)), ("check", str(service.file)))
+    )
+    assert (run.returncode, run.stdout) == (2, "")
+    assert run.stderr == check.stdout
+    assert run.stderr.count("^") == 2

@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from gateway.sink import Identity, Nothing
 from gateway.sinks.mqtt import MqttSink
-from gateway.sinks.mqtt_options import Address, MqttOptions, parse_url
+from gateway.sinks.mqtt_options import Address, MqttOptions, client_id, parse_url
 
 
 @pytest.mark.parametrize(
@@ -132,3 +133,19 @@ def test_the_schema_describes_every_option() -> None:
         "payload", "window",
     }  # fmt: skip
     assert all(one["description"] for one in schema["properties"].values())
+
+
+@pytest.mark.parametrize(
+    ("named", "gateway_id", "marks", "expected"),
+    [
+        (None, "pi", {}, "pi"),
+        ("mine", "pi", {}, "mine"),
+        (None, "pi", {"probe": True}, "pi-test"),
+        ("mine", "pi", {"probe": True}, "mine-test"),
+        (None, "pi-sim", {"simulated": True}, "pi-sim"),
+        ("mine", "pi-sim", {"simulated": True}, "mine-sim"),
+    ],
+)
+def test_who_only_tries_does_not_take_over_productions_connection(named, gateway_id, marks, expected):
+    options = MqttOptions.model_validate({"url": "mqtt://b", "client_id": named})
+    assert client_id(options, Identity(gateway_id, "5f0c9a31d2e47b88", Nothing(), **marks)) == expected
