@@ -98,7 +98,7 @@ class Recorder:
         self.trouble: str | None = None
         """Why the disk refuses, None while it does not."""
         self.dropped_total = 0
-        self.stage = Stage()
+        self.stage = Stage(self._forgotten)
 
     # -- what others call ---------------------------------------------------------------------------------------------
 
@@ -223,7 +223,16 @@ class Recorder:
     @property
     def _unwritten(self) -> bool:
         unmarked = bool(self._folds) and self._checkpoint.offset != self._log.next_offset
-        return bool(self.pending or self._cursors or self._letters or unmarked or self._checkpoint_due)
+        return self._offered or unmarked or self._checkpoint_due
+
+    @property
+    def _offered(self) -> bool:
+        """Whether something that others gave us is not written. A wake-up is planned whenever it is."""
+        return bool(self.pending or self._cursors or self._letters)
+
+    def _forgotten(self) -> bool:
+        """Whether a wake-up was lost: something is to be written and nothing is planned for it."""
+        return self._offered and self._timer is None and not self._wake.is_set()
 
     async def _turn(self, retry_s: float) -> float:
         """One commit; after a refusal a pause. Returns how long the next pause would be."""

@@ -22,17 +22,19 @@ PARTS = 3
 class Stage:
     """Where a part of the gateway shows that it is alive: the token waits here until the part has stepped.
 
-    A part awaits its next task through `idle`, and needs nothing else.
+    A part awaits its next task through `idle`, and needs nothing else. `forgotten` says whether one that is idle has
+    work that nobody will wake it for: then it holds the token like one that is stuck.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, forgotten: Callable[[], bool] = lambda: False) -> None:
+        self._forgotten = forgotten
         self._idle = False
         self._waiting: list[Passed] = []
 
     def enter(self, passed: Passed) -> None:
         """The token comes; `passed` is called once the part is idle, which may be at once."""
         self._waiting.append(passed)
-        if self._idle:
+        if self._idle and not self._forgotten():
             self._release()
 
     async def idle(self, task: Awaitable[object]) -> None:

@@ -87,6 +87,19 @@ async def test_a_commit_that_never_ends_stops_the_pings(spine, pulse_of, monkeyp
     await until(lambda: len(pings) > before + 6)
 
 
+async def test_events_that_the_recorder_was_never_woken_for_stop_the_pings(spine, pulse_of, monkeypatch, caplog):
+    pings = pulse_of()
+    await until(lambda: len(pings) > 3)
+    with monkeypatch.context() as lost:
+        lost.setattr(spine.recorder, "_plan", lambda: None)
+        spine.offer(1)
+    await stuck_in("record", caplog)
+    assert await silent(pings)
+    spine.offer(2, urgent=True)
+    before = len(pings)
+    await until(lambda: len(pings) > before + 6)
+
+
 async def test_a_sink_that_cannot_be_cancelled_stops_the_pings(tmp_path, clock, sink, monkeypatch, caplog):
     monkeypatch.setattr(deliver, "CONNECT_WITHIN_S", 0.05)
     release = asyncio.Event()

@@ -68,3 +68,18 @@ async def test_a_cancelled_wait_is_no_idleness():
     await asyncio.gather(task, return_exceptions=True)
     stage.enter(lambda: passed.append(1))
     assert not passed
+
+
+async def test_work_that_nobody_will_wake_a_stage_for_is_no_idleness():
+    work, passed = [], []
+    stage = Stage(lambda: bool(work))
+    task = asyncio.create_task(stage.idle(asyncio.Event().wait()))
+    await asyncio.sleep(0)
+    work.append(1)
+    stage.enter(lambda: passed.append("forgotten"))
+    assert not passed
+    work.clear()
+    stage.enter(lambda: passed.append("idle"))
+    assert passed == ["forgotten", "idle"]
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
