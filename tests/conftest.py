@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Iterator
+from functools import partial
 
+import aiosqlite.core
 import pytest
 from hypothesis import settings
 
@@ -13,6 +16,11 @@ from tests.demand import demand
 
 settings.register_profile("ours", deadline=None)  # how long an example takes says more of the machine than of the code
 settings.load_profile("ours")
+
+
+def pytest_configure() -> None:
+    """A log that a failing test leaves open must not keep pytest from ending: its threads are no reason to wait."""
+    aiosqlite.core.Thread = partial(threading.Thread, daemon=True)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
