@@ -112,12 +112,39 @@ def device(
 
 
 async def until(condition: Callable[[], object], what: str = "", within_s: float = 5.0) -> None:
-    """Wait for the condition, look every 2 ms, fail after the deadline."""
+    """Wait for the condition, fail after the deadline. It is judged whenever the loop has nothing left to do.
+
+    So whatever makes it true must go through the loop, as all that devices say does; `until_gone` is for threads.
+    """
     loop = asyncio.get_running_loop()
-    deadline = loop.time() + within_s
-    while not condition():
-        assert loop.time() < deadline, f"not within {within_s} s: {what or condition}"
-        await asyncio.sleep(0.002)
+    selector = loop._selector
+    met: asyncio.Future[None] = loop.create_future()
+
+    def select(timeout: float | None = None) -> Any:
+        """In the place of the selector's own, which the loop calls before it waits."""
+        try:
+            if not met.done() and condition():
+                met.set_result(None)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is the test's
+            met.set_exception(error)
+        return type(selector).select(selector, 0 if met.done() else timeout)
+
+    selector.select = select
+    try:
+        async with asyncio.timeout(within_s):
+            await met
+    except TimeoutError:
+        raise AssertionError(f"not within {within_s} s: {what or condition}") from None
+    finally:
+        del selector.select
+
+
+async def until_gone(prefix: str, within_s: float = 5.0) -> None:
+    """Wait until every thread whose name begins so has ended."""
+    for thread in threading.enumerate():
+        if thread.name.startswith(prefix):
+            await asyncio.to_thread(thread.join, within_s)
+            assert not thread.is_alive(), f"thread {thread.name} is there after {within_s} s"
 
 
 @dataclass
@@ -165,6 +192,7 @@ class Kit:
     driver_of = staticmethod(driver_of)
     device = staticmethod(device)
     until = staticmethod(until)
+    until_gone = staticmethod(until_gone)
     running = staticmethod(running)
 
 

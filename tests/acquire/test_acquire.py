@@ -407,7 +407,7 @@ async def test_what_a_hung_device_says_is_not_recorded_at_the_end_either(kit):
         await rig.acquirer.stop(1.0)
         emits[0]([Reading("open", False)])
         free.set()
-        await kit.until(lambda: not device_threads())
+        await kit.until_gone("device ")
     assert rig.types("door") == ["device.unavailable"]
 
 
@@ -570,7 +570,7 @@ async def test_stop_leaves_no_thread_no_task_and_no_timer(kit):
     tasks = asyncio.all_tasks()
     async with kit.running(*devices, kit.device("keys", kit.driver_of(push=lambda emit: None))) as rig:
         await kit.until(lambda: all(state.available for state in rig.acquirer.states()))
-    await kit.until(lambda: not device_threads())
+    await kit.until_gone("device ")
     recorded = len(rig.events)
     assert asyncio.all_tasks() == tasks
     timers = [handle for handle in asyncio.get_running_loop()._scheduled if not handle.cancelled()]
@@ -597,7 +597,7 @@ async def test_stop_waits_for_no_hung_read(kit):
         began_ns = clock.mono_ns()
     assert clock.mono_ns() - began_ns < 1 * NS_PER_S
     read.free.set()
-    await kit.until(lambda: not device_threads(), "it closes and ends when it returns")
+    await kit.until_gone("device ")  # it closes and ends when it returns
 
 
 async def test_stop_waits_for_a_slow_close_no_longer_than_it_may(kit):
@@ -609,7 +609,7 @@ async def test_stop_waits_for_a_slow_close_no_longer_than_it_may(kit):
         began_ns = clock.mono_ns()
     assert 0.1 <= (clock.mono_ns() - began_ns) / NS_PER_S < 2
     free.set()
-    await kit.until(lambda: not device_threads())
+    await kit.until_gone("device ")
 
 
 def test_a_read_that_outlives_the_loop_ends_quietly(kit):
@@ -669,5 +669,5 @@ async def test_what_a_device_says_after_nobody_waited_any_longer_is_not(kit) -> 
     async with kit.running(kit.device("keys", driver), stop_within_s=0.05) as rig:
         await kit.until(lambda: rig.acquirer.states()[0].available)
     release.set()
-    await kit.until(lambda: not [t for t in threading.enumerate() if t.name == "device keys"], "its thread ends")
+    await kit.until_gone("device keys")
     assert rig.of("keys", "input") == []

@@ -228,7 +228,7 @@ async def test_after_a_restart_the_broker_holds_what_was_recorded_last_and_nothi
         assert set(before) == {"kept/load", "gone/load"}
         broker.restart()  # it keeps nothing on disk: what it holds afterwards, it was told again
         publish_old(broker.port, b"left behind")
-        held = "devices:\n" + hourly.format("kept", 5).replace("every: 7d", "every: 7d, simulate: false")
+        held = "devices:\n" + hourly.format("kept", 5)
         async with gateway(tmp_path, sinks, held) as two:
             assert {e.subject: e.value for e in two.latest.values()} == {"kept/load": before["kept/load"]}
             await broker.logged("Received UNSUBSCRIBE from pi")
