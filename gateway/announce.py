@@ -52,4 +52,4 @@ def birth(gateway: Gateway) -> dict[str, Any]:
 
 def lasting(devices: Iterable[DeviceConfig]) -> dict[str, list[str]]:
     """Device id -> those of its channels whose value holds until the next one."""
-    return {device.id: [one.name for one in device.declared if one.kind in SHOWN] for device in devices}
+    return {device.id: [one.name for one in device.declared if one.event_type in SHOWN] for device in devices}

@@ -1,20 +1,22 @@
 """The driver contract: how hardware becomes readings.
 
 A driver is plain blocking Python. It never meets asyncio, never sees an event, knows nothing of the gateway but the
-words on this page, and is written in one of two shapes:
+words on this page, and is written in one of three shapes:
 
 * `PolledDriver`: the gateway calls `read()` on the device's schedule. One call is one bus transaction and returns
   every channel. Prefer this shape.
 * `PushDriver`: the device speaks when it wants. `open(emit)` installs a callback; `emit(readings)` may be called from
   any thread, never blocks and never raises.
+* `OutputDriver`: the device acts. `apply(command)` sets one channel, `safe()` all of them to where they harm nobody.
 
-What the gateway guarantees: for one driver object `open`, `read` and `close` are never called at the same time, nor
-after `close`; all run on one thread of the device's own (two devices never share one). `open` is called again, on a
-*new* object, after a failure. Devices that name the same `bus` take turns: while one is in `open` or `read`, no other
-one is; `close` does not wait for a turn, because a stuck bus must not keep a device from being closed. What the driver
-guarantees: an `open` that raises has released what it claimed; `close` may be called twice and after a failed `open`;
-after `close` returns nothing more is emitted. A device that fails raises `DeviceError` or `OSError`, which means "try
-again later"; anything else is a bug in the driver and is logged with its traceback.
+What the gateway guarantees: for one driver object `open`, `read`, `apply`, `safe` and `close` are never called at the
+same time, nor after `close`; all run on one thread of the device's own (two devices never share one). `open` is called
+again, on a *new* object, after a failure. Devices that name the same `bus` take turns: while one is in `open`, `read`
+or `apply`, no other one is; `safe` and `close` do not wait for a turn, because a stuck bus must not keep a device from
+being closed. What the driver guarantees: an `open` that raises has released what it claimed; `close` may be called
+twice and after a failed `open`; after `close` returns nothing more is emitted. A device that fails raises
+`DeviceError` or `OSError`, which means "try again later"; anything else is a bug in the driver and is logged with its
+traceback.
 
 `create` takes the hardware, `simulate` takes a simulated world: the same driver code over hardware that is not there.
 Both import what they need when they are called, so that `gateway check` on a laptop needs no hardware library.
@@ -31,7 +33,7 @@ from gateway.event import Reading, Value
 from gateway.options import Options
 from gateway.units import QUANTITIES, Quantity
 
-Kind = Literal["reading", "state", "input"]
+Kind = Literal["reading", "state", "input", "output"]
 Emit = Callable[[Sequence[Reading]], None]
 Signal = Callable[[float], Value]
 """A simulated quantity: seconds since the world began -> value, in the channel's canonical unit."""
@@ -41,8 +43,9 @@ Signal = Callable[[float], Value]
 class Channel:
     """One quantity or input of a device.
 
-    `kind` is the type of its events: `reading` (measured), `state` (a level: contact, motion), `input` (an occurrence).
-    `rest` is the simulated value where the YAML names no signal.
+    `kind` is the type of its events: `reading` (measured), `state` (a level: contact, motion), `input` (an occurrence);
+    an `output` is set, not measured, and its events are `output.changed`. `rest` is the simulated value where the YAML
+    names no signal; of an output, where it begins.
     """
 
     name: str
@@ -54,6 +57,21 @@ class Channel:
     @property
     def measures(self) -> Quantity:
         return QUANTITIES[self.quantity]
+
+    @property
+    def event_type(self) -> str:
+        return "output.changed" if self.kind == "output" else self.kind
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """What an output is told: one of its channels takes this value, in the channel's canonical unit.
+
+    The gateway has checked both. Toggling, pulses and times are its own affair: a driver only ever sets.
+    """
+
+    channel: str
+    value: Value
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,13 +87,13 @@ class World:
 
 
 class Driver(ABC):
-    """What both shapes share. `name` is what the YAML says after `driver:`; `summary` is one line for people."""
+    """What all shapes share. `name` is what the YAML says after `driver:`; `summary` is one line for people."""
 
     name: ClassVar[str]
     summary: ClassVar[str]
     Options: ClassVar[type[Options]] = Options
     every_s: ClassVar[float | None] = None
-    """Default poll interval; None for drivers that push."""
+    """Default poll interval; None for drivers that are not polled."""
     synthetic: ClassVar[bool] = False
     """True where there never is hardware: the gateway always uses `simulate`, and marks every event as simulated."""
 
@@ -141,3 +159,31 @@ class PushDriver(Driver):
     @abstractmethod
     def open(self, emit: Emit) -> None:
         """Claim the hardware and report through `emit` from now on; level channels report their level at once."""
+
+
+class OutputDriver(Driver):
+    """A device that acts. All its channels are of kind `output`.
+
+    Each method returns how the channels it touched are now, one reading each. `safe` is called before every `close`,
+    whatever the reason for that was.
+    """
+
+    @abstractmethod
+    def open(self) -> Sequence[Reading]:
+        """Claim the hardware and put every channel where it begins."""
+
+    @abstractmethod
+    def apply(self, command: Command) -> Sequence[Reading]:
+        """Set one channel; on return it is set.
+
+        Raises:
+            DeviceError, OSError: the device did not take it. It is made safe, closed, and opened again later.
+        """
+
+    @abstractmethod
+    def safe(self) -> Sequence[Reading]:
+        """Put every channel where it harms nobody, always the same place.
+
+        Also called without `open`, by `gateway outputs safe` after the gateway died: then it claims the hardware
+        itself, and goes there straight, not past where a channel begins. `close` follows.
+        """

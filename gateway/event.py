@@ -27,16 +27,18 @@ RESERVED_IDS: Final = frozenset({"gateway", "rule", "sink"})
 TYPE_PREFIX: Final = "io.sensor-event-gateway."
 TYPE_SUFFIX: Final = ".v1"
 
-VALUE_TYPES: Final = frozenset({"reading", "state", "input"})
+VALUE_TYPES: Final = frozenset({"reading", "state", "input", "output.changed"})
 """Types whose `data` always has a `value`, null included: the absence of good data is information."""
 
-URGENT_TYPES: Final = frozenset({"state", "input"})
+URGENT_TYPES: Final = frozenset({"state", "input", "output.changed"})
 """Types that are committed as soon as the writer is idle, unless their channel says otherwise."""
 
 EVENT_TYPES: Final[Mapping[str, str]] = {
     "reading": "a measured value",
     "state": "a level that holds until it changes: contact, motion",
     "input": "an occurrence without a retained state: click, key, scan",
+    "output.changed": "an output has another level; `cause` names the event that asked for it",
+    "command.failed": "a command was not carried out, and will not be",
     "device.available": "a device answers (again)",
     "device.unavailable": "a device stopped answering; its channels have no value",
     "gateway.started": "the gateway opened its log",

@@ -12,7 +12,7 @@ from gateway.event import Event
 from gateway.selection import Selection
 from gateway.sink import Present
 
-SHOWN = frozenset({"reading", "state"})
+SHOWN = frozenset({"reading", "state", "output.changed"})
 """Types with a value that stays true until the next one; an `input` is over when it happened."""
 
 AVAILABILITY = {"device.available": True, "device.unavailable": False}

@@ -9,7 +9,9 @@ changes nothing.
        │                │                   │                   and stays there)
        │      failed, broken      failed 3 times, broken
        │                v                   v
-       └──closed── closing <──returned── hung <──due── opening, reading
+       └──closed── closing <──returned── hung <──due── opening, reading, applying
+
+    An output goes from opening to idle, and from there: idle ──commanded──> applying ──applied──> idle.
 
 * One thread serves one device, and has at most one task. A task over its time limit makes the device *hung*: nothing
   more is asked of the thread until it returns; then what it brings is thrown away and the driver object is replaced.
@@ -19,6 +21,8 @@ changes nothing.
 * Devices that share a bus take turns: `Task.ENTER` asks for the turn, `Fact.ENTERED` brings it, and only from then on
   the time limit runs. While a hung task of one device blocks the bus, its neighbours are not entered; each is
   announced as unavailable once, reads again as soon as the bus is free, and returns as after any other outage.
+* An output that fails is of unknown state: no second attempt, it is closed (made safe before) and opened anew. While
+  another device blocks its bus it stays available: it is open, and a command waits for as long as it may.
 * In an outage the back-off sets the pace: a ceiling of 1, 2, 4 .. 60 s with full jitter, so that devices which failed
   together do not return together.
 """
@@ -57,6 +61,7 @@ class Phase(Enum):
     OPENING = auto()
     IDLE = auto()  # open; read when due
     READING = auto()
+    APPLYING = auto()  # an output does what it was told
     HUNG = auto()  # a task is over its time limit and has not returned
     CLOSING = auto()
     STOPPED = auto()
@@ -71,6 +76,9 @@ class Fact(Enum):
     FAILED = auto()  # the device did not answer
     BROKEN = auto()  # the driver has a bug; its object cannot be trusted
     CLOSED = auto()
+    COMMANDED = auto()  # an output is to do something
+    APPLIED = auto()
+    WITHDRAWN = auto()  # whoever wanted it waits no more
     ASKED = auto()  # somebody wants a read now
     ENTERED = auto()  # the shared bus is this device's, until its task returns
     BLOCKED = auto()  # another device hangs in the shared bus
@@ -84,6 +92,7 @@ class Task(Enum):
     ENTER = auto()  # ask for a turn at the bus
     OPEN = auto()  # a new driver object
     READ = auto()
+    APPLY = auto()  # the next command
     CLOSE = auto()
     END = auto()  # close, and end the thread
 
@@ -92,7 +101,7 @@ class Task(Enum):
 class Plan:
     """What does not change: the grid of the schedule, and the time limit of a task.
 
-    `every_ns` is None for a device that pushes. `shared` is True for a device that shares its bus.
+    `every_ns` is None for a device that pushes or acts. `shared` is True for a device that shares its bus.
     """
 
     origin_ns: int
@@ -207,6 +216,18 @@ def _read(plan: Plan, state: State, moment: Moment) -> Step:
     return _begin(plan, replace(state, phase=Phase.READING), Task.READ, moment)
 
 
+def _apply(plan: Plan, state: State, moment: Moment) -> Step:
+    return _begin(plan, replace(state, phase=Phase.APPLYING), Task.APPLY, moment)
+
+
+def _applied(_plan: Plan, state: State, _moment: Moment) -> Step:
+    return _return(replace(state, phase=Phase.IDLE, due_ns=None))
+
+
+def _withdrawn(_plan: Plan, state: State, _moment: Moment) -> Step:
+    return Step(replace(state, phase=Phase.IDLE, due_ns=None))
+
+
 def _begin(plan: Plan, state: State, task: Task, moment: Moment) -> Step:
     """A task of the thread, at once or after a turn at the bus was given: waiting for that has no time limit."""
     if plan.shared:
@@ -215,7 +236,7 @@ def _begin(plan: Plan, state: State, task: Task, moment: Moment) -> Step:
 
 
 def _entered(plan: Plan, state: State, moment: Moment) -> Step:
-    task = Task.OPEN if state.phase is Phase.OPENING else Task.READ
+    task = {Phase.OPENING: Task.OPEN, Phase.APPLYING: Task.APPLY}.get(state.phase, Task.READ)
     return Step(replace(state, due_ns=moment.now_ns + plan.timeout_ns), task)
 
 
@@ -289,6 +310,8 @@ def _outage(state: State, reason: str) -> tuple[State, bool | None]:
 
 _Rule = Callable[[Plan, State, Moment], Step]
 
+_NOT_BLOCKED: Final = {Phase.HUNG, Phase.APPLYING, Phase.STOPPED}
+
 _TABLE: Final[Mapping[tuple[Phase, Fact], _Rule]] = {
     (Phase.WAITING, Fact.DUE): _open,
     (Phase.OPENING, Fact.OPENED): _opened,
@@ -302,6 +325,13 @@ _TABLE: Final[Mapping[tuple[Phase, Fact], _Rule]] = {
     (Phase.READING, Fact.FAILED): _failed,
     (Phase.READING, Fact.BROKEN): _broken,
     (Phase.READING, Fact.DUE): _hung,
+    (Phase.IDLE, Fact.COMMANDED): _apply,
+    (Phase.APPLYING, Fact.APPLIED): _applied,
+    (Phase.APPLYING, Fact.WITHDRAWN): _withdrawn,
+    (Phase.APPLYING, Fact.FAILED): _broken,
+    (Phase.APPLYING, Fact.BROKEN): _broken,
+    (Phase.APPLYING, Fact.DUE): _hung,
+    (Phase.HUNG, Fact.APPLIED): _returned,
     (Phase.HUNG, Fact.OPENED): _returned,
     (Phase.HUNG, Fact.ANSWERED): _returned,
     (Phase.HUNG, Fact.FAILED): _returned,
@@ -309,7 +339,8 @@ _TABLE: Final[Mapping[tuple[Phase, Fact], _Rule]] = {
     (Phase.CLOSING, Fact.CLOSED): _closed,
     (Phase.OPENING, Fact.ENTERED): _entered,
     (Phase.READING, Fact.ENTERED): _entered,
-    **{(phase, Fact.BLOCKED): _blocked for phase in Phase if phase not in {Phase.HUNG, Phase.STOPPED}},
+    (Phase.APPLYING, Fact.ENTERED): _entered,
+    **{(phase, Fact.BLOCKED): _blocked for phase in Phase if phase not in _NOT_BLOCKED},
     **{(phase, Fact.FREED): _freed for phase in Phase if phase is not Phase.STOPPED},
     **{(phase, Fact.STOP): _stop for phase in Phase if phase is not Phase.STOPPED},
 }

@@ -9,6 +9,8 @@ readings that were heard, a `log.gap` before the readings that follow the droppe
 """
 
 from gateway.acquire.acquirer import Acquirer
-from gateway.acquire.device import Answer, DeviceState
+from gateway.acquire.commands import TOGGLE, Toggle
+from gateway.acquire.device import DeviceState
+from gateway.acquire.questions import Answer
 
-__all__ = ["Acquirer", "Answer", "DeviceState"]
+__all__ = ["TOGGLE", "Acquirer", "Answer", "DeviceState", "Toggle"]

@@ -11,12 +11,14 @@ from random import Random
 from typing import Final
 
 from gateway.acquire.bus import Bus
-from gateway.acquire.device import Answer, Device, DeviceState, Surroundings
+from gateway.acquire.commands import Order, Toggle
+from gateway.acquire.device import Device, DeviceState, Surroundings
+from gateway.acquire.questions import Answer
 from gateway.acquire.worker import Outcome
 from gateway.clock import NS_PER_S, Clock
 from gateway.config.model import DeviceConfig
 from gateway.errors import DeviceError
-from gateway.event import Event
+from gateway.event import Event, Value
 from gateway.figures import LATENESS_S, Histogram
 
 LATENESSES_KEPT: Final = 1000
@@ -129,6 +131,41 @@ class Acquirer:
             return await asyncio.wait_for(device.question(), timeout_s)
         except TimeoutError:
             raise DeviceError(f"device {device_id} said nothing within {timeout_s:g} s") from None
+
+    async def command(
+        self,
+        device_id: str,
+        channel: str,
+        value: Value | Toggle,
+        *,
+        for_s: float | None = None,
+        within_s: float = 5.0,
+        cause: str = "",
+    ) -> Value:
+        """Have an output set a channel, and return its new value once it is set.
+
+        `TOGGLE` is the other of on and off. After `for_s` the channel goes back to what it was before; told again
+        meanwhile, that time begins anew, and what it goes back to stays; told without, it stays. A command that has
+        not begun `within_s` is never begun. `cause` is the id of the event behind it.
+
+        Raises:
+            DeviceError: not done, and why. Where it had begun when its time was over, it may be done later.
+        """
+        device = self._devices.get(device_id)
+        if device is None:
+            raise DeviceError(f"no device {device_id!r}: expected one of {', '.join(self._devices) or '(none)'}")
+        order = Order(channel, value, asyncio.get_running_loop().create_future(), for_s, cause)
+        device.order(order)
+        try:
+            return await asyncio.wait_for(order.done, within_s)
+        except TimeoutError:
+            begun = "it began, and may be done later" if order.begun else "it will not be done"
+            raise DeviceError(f"device {device_id} did not do it within {within_s:g} s: {begun}") from None
+
+    def is_simulated(self, device_id: str) -> bool:
+        """Whether nothing outside happens when that device acts."""
+        device = self._devices.get(device_id)
+        return device is not None and device.status().simulated
 
     def _bus(self, name: str) -> Bus:
         return self._buses.setdefault(name, Bus())

@@ -9,11 +9,15 @@ from dataclasses import dataclass, replace
 from random import Random
 from typing import Final
 
+import msgspec
+
 from gateway.acquire.bus import Bus
+from gateway.acquire.commands import Commands, Order
+from gateway.acquire.questions import Answer, Questions
 from gateway.acquire.worker import Outcome, Worker, is_bug, sentence
 from gateway.clock import NS_PER_S, Clock
 from gateway.config.model import DeviceConfig
-from gateway.driver import Channel, Driver, PolledDriver, Signal, World
+from gateway.driver import Channel, Driver, OutputDriver, PolledDriver, Signal, World
 from gateway.errors import DeviceError
 from gateway.event import Event, Reading
 from gateway.normalize import Instant, Normalizer
@@ -22,9 +26,6 @@ from gateway.supervise import Fact, Gap, Moment, Phase, Plan, Task, begin, decid
 EVERY_NS_MIN: Final = NS_PER_S // 1000
 
 REMOVED: Final = "removed from the configuration"
-
-Answer = list[tuple[Reading, Event | None]]
-"""Raw readings, each with the event it would become; None where the driver did not declare the channel."""
 
 _log = logging.getLogger("gateway.acquire")
 
@@ -84,9 +85,10 @@ class Device:
         self._slot_ns: int | None = None
         self._bus = around.bus(config.bus) if config.bus is not None else None
         self._gap = Gap()
-        self._questions = _Questions(config, simulated=self._simulated)
+        self._questions = Questions(config, simulated=self._simulated)
         self._extra = False  # the read under way is not of the schedule: somebody asked
-        self._level_names = {channel.name for channel in config.declared if self._pushes and channel.kind == "state"}
+        self._commands = Commands(config.id, config.declared) if issubclass(config.driver, OutputDriver) else None
+        self._level_names = {c.name for c in config.declared if self._pushes and c.kind in {"state", "output"}}
         self._levels: dict[str, Reading] = {}
         self._since_ns = around.clock.wall_ns()
         self._last_ns: int | None = None
@@ -107,6 +109,8 @@ class Device:
         """Close the device; done when it is closed, and at once where it hangs: nobody waits for that."""
         now, hung = self._around.now(), self._state.phase is Phase.HUNG
         self._questions.fail("the gateway stops")
+        if self._commands is not None:
+            self._commands.fail("is stopped")
         self._advance(Fact.STOP, now)
         if self._bus is not None:
             self._bus.part(self)
@@ -166,6 +170,19 @@ class Device:
             self._around.record(self._advance(Fact.ASKED, now))
         return asked
 
+    def order(self, order: Order) -> None:
+        """Somebody wants an output to do something; `order.done` tells what came of it.
+
+        Raises:
+            DeviceError: it cannot, and why.
+        """
+        if self._commands is None:
+            raise DeviceError(f"device {self._config.id} is no output: {self._config.driver.summary}")
+        if self._state.available is False or self._state.phase is Phase.STOPPED:
+            raise DeviceError(f"device {self._config.id} is unavailable: {self._state.reason or 'it is stopped'}")
+        self._commands.add(order)
+        self._around.record(self._go_on(self._around.now()))
+
     def entered(self) -> None:
         """The bus is this device's."""
         self._advance(Fact.ENTERED, self._around.now())
@@ -191,21 +208,45 @@ class Device:
             heard = self._state.available and not self._finished  # while it opens, its readings wait for that
             return self._pushed() if heard else []
         if phase is Phase.STOPPED:
-            self._ended(fact)
-            return []
+            return self._ended(outcome)
         now = self._around.now()
-        if fact is Fact.OPENED:
-            announced = self._advance(fact, now, since_ns=outcome.started_ns)
-            return [*announced, *(self._pushed() if phase is Phase.OPENING else [])]
-        if fact is Fact.ANSWERED and phase is Phase.READING:
-            return self._answered(outcome, now)
-        if outcome.error is not None and phase is not Phase.HUNG:
+        if phase is Phase.HUNG:
+            return self._advance(fact, now)
+        if outcome.error is not None:
             return self._failed(fact, outcome.error, now)
-        return self._advance(fact, now)
+        did = {Fact.OPENED: self._opened, Fact.APPLIED: self._acted, Fact.ANSWERED: self._answered}.get(fact)
+        return self._advance(fact, now) if did is None else did(outcome, now)
 
-    def _ended(self, fact: Fact) -> None:
-        if fact is Fact.CLOSED and not self._closed.done():
+    def _opened(self, outcome: Outcome, now: Instant) -> list[Event]:
+        if self._commands is not None:
+            return self._acted(outcome, now)
+        announced = self._advance(Fact.OPENED, now, since_ns=outcome.started_ns)
+        return [*announced, *self._pushed()]
+
+    def _ended(self, outcome: Outcome) -> list[Event]:
+        if outcome.fact is Fact.CLOSED and not self._closed.done():
             self._closed.set_result(None)
+        if self._finished or not outcome.readings:
+            return []
+        reason = "stop" if outcome.fact is Fact.CLOSED else ""
+        return self._events(outcome.readings, 0, self._around.now(), reason=reason)
+
+    def _acted(self, outcome: Outcome, now: Instant) -> list[Event]:
+        """An output is open, or did what it was told."""
+        assert self._commands is not None, "only an output acts"
+        cause = self._commands.applied(outcome.readings, now.mono_ns)
+        self._levels |= {
+            reading.channel: reading for reading in outcome.readings if reading.channel in self._level_names
+        }
+        self._questions.answer(outcome.readings, now)
+        announced = self._advance(outcome.fact or Fact.APPLIED, now, since_ns=outcome.started_ns)
+        changed = self._events(outcome.readings, 0, now, cause=cause)
+        return [*announced, *changed, *self._go_on(now)]
+
+    def _go_on(self, now: Instant) -> list[Event]:
+        """The next command, as soon as the thread is free."""
+        waits = self._commands is not None and self._commands.waiting
+        return self._advance(Fact.COMMANDED, now) if waits and self._state.phase is Phase.IDLE else []
 
     def _answered(self, outcome: Outcome, now: Instant) -> list[Event]:
         if self._slot_ns is not None:
@@ -238,6 +279,9 @@ class Device:
             self._slot_ns = before.due_ns
         if self._pushes:
             events += self._normalizer.heartbeats(now)
+        if self._commands is not None:
+            self._commands.due(now.mono_ns)
+            events += self._go_on(now)
         self._around.record([*events, *self._gaps(now)])
         self._arm(now)
         if hangs and self._bus is not None:
@@ -247,6 +291,8 @@ class Device:
         self._failures += 1
         self._extra, self._slot_ns = False, None
         self._questions.fail(reason)
+        if self._commands is not None:
+            self._commands.fail(f"failed: {reason}")
 
     def _advance(self, fact: Fact, now: Instant, reason: str = "", since_ns: int = 0) -> list[Event]:
         """Take the next step. A device is available `since_ns`: when the task began that proved it, so that no reading
@@ -258,9 +304,21 @@ class Device:
         if task is Task.ENTER:
             assert self._bus is not None, "only a device that shares a bus waits for its turn"
             self._bus.enter(self)
+        elif task is Task.APPLY:
+            assert self._commands is not None, "only an output applies"
+            command = self._commands.next()
+            if command is None:  # nobody waits any more
+                self._withdraw(now)
+            else:
+                self._worker.ask(task, command)
         elif task is not None:
             self._worker.ask(task)
         return [] if available is None else [self._announced(_back(now, since_ns), available=available)]
+
+    def _withdraw(self, now: Instant) -> None:
+        self._advance(Fact.WITHDRAWN, now)
+        if self._bus is not None:
+            self._bus.leave(self)
 
     def _arm(self, now: Instant) -> None:
         """Set the one timer to whatever comes next."""
@@ -270,7 +328,8 @@ class Device:
         if self._state.phase is Phase.STOPPED:
             return
         heartbeat_ns = self._normalizer.heartbeat_due_ns() if self._pushes else None
-        dues_ns = [ns for ns in (self._state.due_ns, heartbeat_ns, self._gap.due_ns) if ns is not None]
+        back_ns = self._commands.due_ns if self._commands is not None else None
+        dues_ns = [ns for ns in (self._state.due_ns, heartbeat_ns, self._gap.due_ns, back_ns) if ns is not None]
         if dues_ns:
             self._timer = self._loop.call_later(max(0, min(dues_ns) - now.mono_ns) / NS_PER_S, self._due)
 
@@ -279,16 +338,23 @@ class Device:
         if not readings:
             return []
         now = self._around.now()
-        self._levels |= {reading.channel: reading for reading in readings if reading.channel in self._level_names}
+        self._note_levels(readings)
         self._questions.answer(readings, now)
         events = self._events(readings, dropped, now)
         self._arm(now)
         return events
 
-    def _events(self, readings: Sequence[Reading], dropped: int, now: Instant) -> list[Event]:
+    def _note_levels(self, readings: Sequence[Reading]) -> None:
+        self._levels |= {reading.channel: reading for reading in readings if reading.channel in self._level_names}
+
+    def _events(
+        self, readings: Sequence[Reading], dropped: int, now: Instant, *, cause: str = "", reason: str = ""
+    ) -> list[Event]:
         self._readings += len(readings)
         self._last_ns = now.wall_ns if readings else self._last_ns
         normalized = self._normalizer(readings, now)
+        if cause or reason:
+            normalized = [msgspec.structs.replace(e, cause=cause, reason=reason or e.reason) for e in normalized]
         self._gap.add(dropped + self._normalizer.take_dropped())
         events = [*self._gaps(now), *normalized]
         if self._normalizer.rejected and not self._said_rejected:
@@ -345,36 +411,6 @@ class Device:
         signals = {channel.name: given.get(channel.name) or _at_rest(channel) for channel in config.declared}
         world = World(signals, lambda: (around.clock.mono_ns() - around.begun_ns) / NS_PER_S)
         return config.driver.simulate(config.options, world)
-
-
-class _Questions:
-    """Those who wait for what a device says next."""
-
-    def __init__(self, config: DeviceConfig, *, simulated: bool) -> None:
-        self._config, self._simulated = config, simulated
-        self._asking: list[asyncio.Future[Answer]] = []
-
-    def add(self, asked: asyncio.Future[Answer]) -> None:
-        self._asking.append(asked)
-        asked.add_done_callback(self._asking.remove)
-
-    def answer(self, readings: Sequence[Reading], now: Instant) -> None:
-        """Tell everybody. Events come from a normalizer that remembers nothing: no deadband hides them."""
-        if not self._asking:
-            return
-        normalize = Normalizer(self._config, simulated=self._simulated, at_once=True)
-        answer: Answer = []
-        for reading in readings:
-            events = normalize([reading], now)
-            answer.append((reading, events[0] if events else None))
-        for asked in self._asking:
-            if not asked.done():
-                asked.set_result(answer)
-
-    def fail(self, reason: str) -> None:
-        for asked in self._asking:
-            if not asked.done():
-                asked.set_exception(DeviceError(f"device {self._config.id}: {reason}"))
 
 
 def _back(now: Instant, mono_ns: int) -> Instant:

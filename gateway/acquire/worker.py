@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Final, cast
 
 from gateway.clock import Clock
-from gateway.driver import Driver, PolledDriver, PushDriver
+from gateway.driver import Command, Driver, OutputDriver, PolledDriver, PushDriver
 from gateway.errors import GatewayError
 from gateway.event import Reading
 from gateway.supervise import Fact, Task
@@ -102,7 +102,7 @@ class Worker:
         self, device_id: str, make: Callable[[], Driver], *, clock: Clock, post: Callable[[Outcome], None]
     ) -> None:
         self._make, self._clock, self._post = make, clock, post
-        self._tasks: queue.SimpleQueue[Task] = queue.SimpleQueue()
+        self._tasks: queue.SimpleQueue[tuple[Task, Command | None]] = queue.SimpleQueue()
         self._driver: Driver | None = None
         self._emission: Emission | None = None
         self._thread = threading.Thread(target=self._run, name=f"device {device_id}", daemon=True)
@@ -110,9 +110,9 @@ class Worker:
     def start(self) -> None:
         self._thread.start()
 
-    def ask(self, task: Task) -> None:
-        """Queue a task. Its outcome is posted, unless it never ends."""
-        self._tasks.put(task)
+    def ask(self, task: Task, command: Command | None = None) -> None:
+        """Queue a task. Its outcome is posted, unless it never ends. `command` is what is to be applied."""
+        self._tasks.put((task, command))
 
     def take(self) -> tuple[Sequence[Reading], int]:
         """What the device pushed since the last call, and how many readings were dropped."""
@@ -121,30 +121,32 @@ class Worker:
     def _run(self) -> None:
         task = None
         while task is not Task.END:
-            task = self._tasks.get()
+            task, command = self._tasks.get()
             started_ns = self._clock.mono_ns()
             try:
-                outcome = self._do(task, started_ns)
+                outcome = self._do(task, command, started_ns)
             except (GatewayError, OSError) as error:
                 outcome = Outcome(Fact.FAILED, error=error, started_ns=started_ns)
             except BaseException as error:  # noqa: BLE001 - the edge of a driver: its bugs, even sys.exit(), end here
                 outcome = Outcome(Fact.BROKEN, error=error, started_ns=started_ns)
             if task in {Task.CLOSE, Task.END}:  # closed is closed, however badly it went
-                outcome = Outcome(Fact.CLOSED, error=outcome.error, started_ns=started_ns)
+                outcome = Outcome(Fact.CLOSED, outcome.readings, error=outcome.error, started_ns=started_ns)
             self._post(outcome)
 
-    def _do(self, task: Task, started_ns: int) -> Outcome:
+    def _do(self, task: Task, command: Command | None, started_ns: int) -> Outcome:
         if task is Task.OPEN:
-            self._open()
-            return Outcome(Fact.OPENED, started_ns=started_ns)
+            return Outcome(Fact.OPENED, self._open(), started_ns=started_ns)
+        if task is Task.APPLY:
+            applied = cast("OutputDriver", self._driver).apply(cast("Command", command))
+            return Outcome(Fact.APPLIED, _stamped(applied, self._clock.mono_ns()), started_ns=started_ns)
         if task is Task.READ:
             stamped = _stamped(cast("PolledDriver", self._driver).read(), self._clock.mono_ns())
             kept = stamped[-READINGS_MAX:]
             return Outcome(Fact.ANSWERED, kept, len(stamped) - len(kept), started_ns=started_ns)
-        self._close()
-        return Outcome(Fact.CLOSED, started_ns=started_ns)
+        return Outcome(Fact.CLOSED, self._close(), started_ns=started_ns)
 
-    def _open(self) -> None:
+    def _open(self) -> Sequence[Reading]:
+        """What an output says of its channels; the other shapes say nothing yet."""
         self._driver = driver = self._make()
         if isinstance(driver, PushDriver):
             self._emission = emission = Emission(
@@ -153,17 +155,30 @@ class Worker:
                 broken=lambda error: self._post(Outcome(Fact.BROKEN, error=error)),
             )
             driver.open(emission)
+        elif isinstance(driver, OutputDriver):
+            return _stamped(driver.open(), self._clock.mono_ns())
         else:
             cast("PolledDriver", driver).open()
+        return ()
 
-    def _close(self) -> None:
+    def _close(self) -> Sequence[Reading]:
+        """What an output says of its channels once it is safe."""
         driver, self._driver = self._driver, None
         try:
+            if isinstance(driver, OutputDriver):
+                return self._make_safe(driver)
             if driver is not None:
                 driver.close()
+            return ()
         finally:
             if self._emission:
                 self._emission.close()
+
+    def _make_safe(self, driver: OutputDriver) -> Sequence[Reading]:
+        try:
+            return _stamped(driver.safe(), self._clock.mono_ns())
+        finally:
+            driver.close()
 
 
 def is_bug(error: BaseException) -> bool:

@@ -22,6 +22,11 @@ def unsuitable(channel: Channel, written: Mapping[str, Any]) -> Iterator[tuple[s
     """(key, sentence) for each key that makes no sense for such a channel, whatever its value. `written` has the keys
     that the YAML gives.
     """
+    if channel.kind == "output":
+        for key in written:
+            if key != "urgent":
+                yield key, f"channel {channel.name!r} is an output: it is set, not measured; remove `{key}`"
+        return
     measured = channel.kind == "reading" and channel.measures.unit is not None
     refused = () if measured else _OF_NUMBERS
     if channel.kind == "input":

@@ -3,7 +3,8 @@
     kind      is worth a record
     --------- ------------------------------------------------------------------
     input     always: each one is an occurrence
-    state     when level, quality or reason differ from those of the last record
+    state,    when level, quality or reason differ from those of the last record
+    output
     reading   always; with a `deadband` or `heartbeat` only when it changed (by at least the deadband), or its quality
               or reason did
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from gateway.clock import NS_PER_S
 from gateway.config.channel import ChannelConfig, quantity_of
 from gateway.config.model import DeviceConfig
-from gateway.driver import Channel, Kind
+from gateway.driver import Channel
 from gateway.event import URGENT_TYPES, Event, Reading
 from gateway.normalize.correct import correction
 from gateway.normalize.filters import Average, SpikeGuard, Stage, sliding
@@ -90,7 +90,7 @@ class Normalizer:
 
     def _event(self, lane: _Lane, judged: Judged, mono_ns: int, now: Instant) -> Event:
         return Event(
-            lane.kind,
+            lane.type,
             lane.subject,
             now.wall_ns - (now.mono_ns - mono_ns),
             mono_ns,
@@ -108,9 +108,9 @@ class _Lane:
     """One channel's chain."""
 
     def __init__(self, device: DeviceConfig, channel: Channel, config: ChannelConfig, *, at_once: bool) -> None:
-        self.kind: Kind = channel.kind
+        self.type = channel.event_type
         self.subject = f"{device.id}/{channel.name}"
-        self.urgent = channel.kind in URGENT_TYPES if config.urgent is None else config.urgent
+        self.urgent = self.type in URGENT_TYPES if config.urgent is None else config.urgent
         measured = channel.kind == "reading" and channel.measures.unit is not None
         quantity = quantity_of(channel, config) if measured else channel.measures
         self.unit = quantity.unit

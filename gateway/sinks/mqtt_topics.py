@@ -17,7 +17,7 @@ from gateway.event import Event, rfc3339
 from gateway.sink import Present
 from gateway.sinks.mqtt_templates import CLEARED, DEFAULTS, read_template, topic_filter, topic_pattern
 
-STATE_TYPES: Final = frozenset({"reading", "state"})
+STATE_TYPES: Final = frozenset({"reading", "state", "output.changed"})
 """Event types whose newest value is worth keeping. An `input` is over as soon as it happened."""
 
 AVAILABILITY_TYPES: Final[Mapping[str, bool]] = {"device.available": True, "device.unavailable": False}
