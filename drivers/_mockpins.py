@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 from typing import Any, Final
 
-from gpiozero.pins.mock import MockFactory, MockPin
+from gpiozero.pins.mock import MockFactory, MockPin, MockPWMPin
 
 from gateway.driver import World
 
@@ -132,3 +132,30 @@ class FollowedSwitch:
             return bool(self._signal(now_s))
         except OSError:  # a pin cannot tell a device that is unplugged from one that is quiet
             return False
+
+
+class DrivenPin(MockPWMPin):  # type: ignore[misc]  # gpiozero ships no types
+    """A pin that a driver drives, steadily or by pulses. Unlike gpiozero's own it does not remember every change."""
+
+    _state: float
+
+    def _change_state(self, value: float) -> bool:
+        changed = bool(self._state != value)
+        self._state = value
+        return changed
+
+
+class DrivenBoard:
+    """A board of its own for one simulated output. The channel's signal can only unplug it: what it is, it is told."""
+
+    def __init__(self, world: World, channel: str) -> None:
+        self._world, self._signal = world, world.signals[channel]
+        self._pins = MockFactory(BOARD, DrivenPin)
+
+    def factory(self) -> Any:
+        """The pin factory of that board."""
+        return self._pins
+
+    def check(self) -> None:
+        """Raises OSError while the signal is unplugged, as a GPIO chip does that is not there."""
+        self._signal(self._world.now_s())

@@ -11,7 +11,7 @@ import difflib
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import (
     AfterValidator,
@@ -127,6 +127,14 @@ LocalFile = Annotated[
     AfterValidator(_locate),
 ]
 """A service has no working directory that a person knows: what the YAML names lies beside the YAML."""
+
+
+def _on_or_off(written: object) -> object:
+    return {True: "on", False: "off"}[written] if isinstance(written, bool) else written
+
+
+OnOff = Annotated[Literal["on", "off"], BeforeValidator(_on_or_off)]
+"""A level. YAML 1.2 reads `on` as a text; who is used to `true` means the same."""
 
 Identifier = Annotated[str, StringConstraints(pattern=rf"^{ID_PATTERN}$", max_length=64)]
 

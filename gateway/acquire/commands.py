@@ -123,6 +123,7 @@ class Commands:
             if now_ns >= back.due_ns:
                 del self._backs[name]
                 done: asyncio.Future[Value] = asyncio.get_running_loop().create_future()
+                done.add_done_callback(lambda ended: ended.cancelled() or ended.exception())  # nobody waits for it
                 self._returns.append(Order(name, back.value, done, cause=back.cause))
 
     def fail(self, why: str) -> None:

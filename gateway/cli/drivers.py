@@ -11,7 +11,7 @@ import click
 
 from gateway.cli import look
 from gateway.cli.options import Option, described, duration_text
-from gateway.driver import Channel, Driver, PolledDriver
+from gateway.driver import Channel, Driver, OutputDriver, PolledDriver
 from gateway.errors import GatewayError
 from gateway.plugins import DRIVERS, Plugins
 
@@ -98,6 +98,8 @@ def _about(entry: Entry) -> str:
 def _kind(entry: Entry) -> str:
     if entry.driver is None:
         return click.style("broken", fg="red")
+    if issubclass(entry.driver, OutputDriver):
+        return "output"
     return "polled" if issubclass(entry.driver, PolledDriver) else "push"
 
 
@@ -110,6 +112,8 @@ def _parts(entry: Entry, driver: type[Driver], columns: int | None) -> Iterator[
     how = "push: it speaks when something happens"
     if issubclass(driver, PolledDriver):
         how = f"polled: it is read every {duration_text(driver.every_s or 0)}, or as `every` says"
+    elif issubclass(driver, OutputDriver):
+        how = "output: it does what rules and commands say"
     title = f"{click.style(entry.name, bold=True)}  {look.printable(driver.summary)}"
     yield title + "\n" + look.fields([("kind", how), ("from", entry.origin)])
     own = described(driver.Options)

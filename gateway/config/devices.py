@@ -12,7 +12,7 @@ from gateway.config.model import ChannelConfig, DeviceConfig, DeviceEntry
 from gateway.config.nodes import BrokenNode, MapNode, Node, Path, Place, ScalarNode, at, found, plain, scalars
 from gateway.config.sentences import unknown_key
 from gateway.config.suits import contradictions, unsuitable
-from gateway.driver import Channel, Driver, Signal
+from gateway.driver import Channel, Driver, OutputDriver, Signal
 from gateway.errors import PluginError
 from gateway.event import RESERVED_IDS, Value
 from gateway.options import Options, did_you_mean
@@ -102,10 +102,11 @@ class Devices:
 
     def _check_every(self, driver: type[Driver], common: MapNode, path: Path) -> None:
         if driver.every_s is None and "every" in common.keys:
+            how = "acts when it is told" if issubclass(driver, OutputDriver) else "speaks when something happens"
             self._findings.problem(
                 common.keys["every"],
                 (*path, "every"),
-                f"driver {driver.name!r} speaks when something happens and is never read: remove `every`",
+                f"driver {driver.name!r} {how} and is never read: remove `every`",
             )
 
     def _check_simulate(self, driver: type[Driver], common: MapNode, path: Path) -> None:

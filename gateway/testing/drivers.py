@@ -20,15 +20,16 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Final, cast, get_args
 
 import pytest
 import yaml
 
-from gateway.driver import Channel, Driver, Kind, PolledDriver, PushDriver, World
+from gateway.driver import Channel, Command, Driver, Kind, OutputDriver, PolledDriver, PushDriver, World
 from gateway.errors import DeviceError, PluginError
-from gateway.event import ID_PATTERN, Reading
+from gateway.event import ID_PATTERN, Reading, Value
 from gateway.options import Options
 from gateway.simulate.signals import parse_signal
 from gateway.testing import rig
@@ -52,10 +53,13 @@ class DriverContract:
         assert "\n" not in self.driver.summary, "summary has more than one line"
 
     def test_it_has_one_of_the_shapes(self) -> None:
-        polled, pushes = issubclass(self.driver, PolledDriver), issubclass(self.driver, PushDriver)
-        assert polled != pushes, "derive from PolledDriver or from PushDriver"
+        shapes = [shape for shape in (PolledDriver, PushDriver, OutputDriver) if issubclass(self.driver, shape)]
+        assert len(shapes) == 1, "derive from PolledDriver, PushDriver or OutputDriver"
         every_s = self.driver.every_s
-        assert (every_s or 0) > 0 if polled else every_s is None, f"every_s is {every_s}"
+        assert (every_s or 0) > 0 if shapes == [PolledDriver] else every_s is None, f"every_s is {every_s}"
+        for channel in self._channels():
+            is_output = channel.kind == "output"
+            assert is_output == (shapes == [OutputDriver]), f"{channel.name}: only an OutputDriver has outputs, and all"
 
     def test_its_options_are_strict_described_and_its_own(self) -> None:
         model = self.driver.Options
@@ -118,7 +122,8 @@ class DriverContract:
     def test_it_reports_what_the_simulated_world_is_like(self) -> None:
         channels = {channel.name: channel for channel in self._channels()}
         found = {reading.channel: reading for reading in self._look(self._world(), often=0)}
-        expected = {name for name, channel in channels.items() if channel.kind == "state" or self._is_polled(channel)}
+        told = {"state", "output"}
+        expected = {name for name, channel in channels.items() if channel.kind in told or self._is_polled(channel)}
         assert expected <= set(found), f"nothing said of {sorted(expected - set(found))} at open"
         for reading in found.values():
             if not self.driver.synthetic:
@@ -166,6 +171,10 @@ class DriverContract:
             if isinstance(device, PolledDriver) and not self.driver.synthetic:
                 with pytest.raises((DeviceError, OSError)):
                     thread.run(device.read)
+            elif isinstance(device, OutputDriver) and not self.driver.synthetic:
+                for command in self._commands():
+                    with pytest.raises((DeviceError, OSError)):
+                        thread.run(partial(device.apply, command))
             thread.run(device.close)
         plug.plugged = True
         assert self._look(self._world(plug, lively=True)), "a new object over the same device says nothing"
@@ -193,7 +202,79 @@ class DriverContract:
             if isinstance(device, PushDriver):
                 assert not ear.late.wait(0.3), f"emitted after close: {ear.readings[-1]}"
 
+    # What an output does, over a simulated device
+
+    def test_an_output_tells_what_it_became_by_each_command(self) -> None:
+        channels = {channel.name: channel for channel in self._channels()}
+        for command, told in self._acts(self._commands()):
+            found = {reading.channel: reading for reading in told}
+            assert command.channel in found, f"{command} was applied, and nothing said of its channel"
+            for reading in told:
+                rig.check_reading(reading, channels)
+            value = found[command.channel].value
+            assert rig.is_like(value, command.value), f"{command} was applied, and the channel is {value!r}"
+
+    def test_an_output_is_safe_in_one_place_whatever_it_was_told_before(self) -> None:
+        if not issubclass(self.driver, OutputDriver):
+            return
+        unopened = self._safe_after(None)
+        names = {channel.name for channel in self._channels()}
+        assert set(unopened) == names, f"safe() said nothing of {sorted(names - set(unopened))}"
+        for command in self._commands():
+            assert self._safe_after(command) == unopened, f"safe() after {command} is not where it is without `open`"
+
+    def test_an_output_may_be_made_safe_twice_and_unopened_and_leaves_nothing_behind(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        if not issubclass(self.driver, OutputDriver):
+            return
+        self._safe_after(None)
+        with self._nothing_left(tmp_path, monkeypatch):
+            self._safe_after(None)
+            for command in self._commands():
+                self._safe_after(command)
+
+    def test_an_output_that_is_unplugged_says_so_when_it_is_made_safe(self) -> None:
+        if not issubclass(self.driver, OutputDriver) or self.driver.synthetic:
+            return
+        with rig.DeviceThread() as thread:
+            device = cast("OutputDriver", self._simulate(self._world(rig.Plug(plugged=False))))
+            with pytest.raises((DeviceError, OSError)):
+                thread.run(device.safe)
+            thread.run(device.close)
+
     # How that is done
+
+    def _commands(self) -> list[Command]:
+        return [Command(channel.name, value) for channel in self._channels() for value in rig.settings(channel)]
+
+    def _acts(self, commands: Sequence[Command]) -> list[tuple[Command, Sequence[Reading]]]:
+        """Open an output, apply these, make it safe, close; each command with what was told."""
+        with rig.DeviceThread() as thread:
+            device = self._simulate(self._world())
+            if not isinstance(device, OutputDriver):
+                return []
+            try:
+                self._open(thread, device, rig.Ear())
+                acts = [(command, thread.run(partial(device.apply, command))) for command in commands]
+                thread.run(device.safe)
+            finally:
+                thread.run(device.close)
+        return acts
+
+    def _safe_after(self, command: Command | None) -> dict[str, Value]:
+        """Where `safe` goes after a command, or without `open`; asked twice."""
+        with rig.DeviceThread() as thread:
+            device = cast("OutputDriver", self._simulate(self._world()))
+            try:
+                if command is not None:
+                    self._open(thread, device, rig.Ear())
+                    thread.run(partial(device.apply, command))
+                found = [{one.channel: one.value for one in thread.run(device.safe)} for _ in range(2)]
+            finally:
+                thread.run(device.close)
+        assert found[0] == found[1], f"safe() twice is first {found[0]}, then {found[1]}"
+        return found[0]
 
     def _options(self) -> Options:
         if self.options is None:
@@ -241,6 +322,8 @@ class DriverContract:
         elif isinstance(device, PolledDriver):
             thread.run(device.open)
             ear(thread.run(device.read))
+        elif isinstance(device, OutputDriver):
+            ear(thread.run(device.open))
 
     def _look(self, world: World, often: int = 1) -> Sequence[Reading]:
         """Open, read that often or hear that many readings, close, as the gateway does."""
@@ -252,6 +335,9 @@ class DriverContract:
                 if isinstance(device, PolledDriver):
                     for _ in range(often - 1):
                         ear(thread.run(device.read))
+                elif isinstance(device, OutputDriver):
+                    for command in self._commands() if often else ():
+                        ear(thread.run(partial(device.apply, command)))
                 else:
                     assert ear.heard(often), f"heard {len(ear.readings)} readings, expected {often}"
             finally:

@@ -217,3 +217,21 @@ def is_near(reading: Reading, channel: Channel) -> bool:
     assert unit is not None
     value = to_canonical(float(reading.value or 0.0), unit, channel.measures)
     return math.isclose(value, rest, rel_tol=0.02, abs_tol=0.01)
+
+
+def settings(channel: Channel) -> Sequence[Value]:
+    """Values that an output of that quantity must take."""
+    quantity = channel.measures
+    if quantity.name == "contact":
+        return (True, False, True)
+    if quantity.unit is None:
+        return ("one", "two")
+    low, high = quantity.plausible or (0.0, 100.0)
+    return (high, (low + high) / 2, low)
+
+
+def is_like(found: Value, wanted: Value) -> bool:
+    """Whether an output became what it was told: its steps are forgiven."""
+    if isinstance(wanted, float) and isinstance(found, (int, float)) and not isinstance(found, bool):
+        return math.isclose(found, wanted, rel_tol=0.02, abs_tol=0.01)
+    return found == wanted

@@ -385,3 +385,41 @@ def test_every_lost_reading_is_told_of_once_and_not_too_often(steps: list[tuple[
     assert sum(count for _, count in told) + rest == sum(lost for _, lost in steps)
     assert all(after - before >= GAP_NS_MIN for (before, _), (after, _) in pairwise(told))
     assert gap.due_ns is None
+
+
+def test_an_output_applies_what_it_is_told_and_is_idle_again() -> None:
+    story = Story(PUSHING).running()
+    story.happens(Fact.COMMANDED)
+    assert (story.tasks[-1], story.state.phase, story.wait_s()) == (Task.APPLY, Phase.APPLYING, 5.0)
+    story.happens(Fact.APPLIED)
+    assert (story.state.phase, story.state.due_ns, story.announced) == (Phase.IDLE, None, [True])
+
+
+def test_an_output_that_fails_once_is_closed_and_opened_anew() -> None:
+    story = Story(PUSHING).running()
+    story.happens(Fact.COMMANDED, Fact.FAILED)
+    assert (story.tasks[-1], story.announced) == (Task.CLOSE, [True, False])
+    story.happens(Fact.CLOSED, Fact.DUE, Fact.OPENED)
+    assert story.announced == [True, False, True]
+
+
+def test_an_output_that_hangs_is_closed_once_it_returns() -> None:
+    story = Story(PUSHING).running()
+    story.happens(Fact.COMMANDED, Fact.DUE)
+    assert (story.state.phase, story.announced) == (Phase.HUNG, [True, False])
+    story.happens(Fact.APPLIED)
+    assert story.tasks[-1] is Task.CLOSE
+
+
+def test_an_output_waits_for_its_bus_without_a_time_limit_and_stays_available() -> None:
+    story = Story(replace(PUSHING, shared=True)).running()
+    story.happens(Fact.COMMANDED, Fact.BLOCKED)
+    assert (story.tasks[-1], story.state.due_ns, story.announced) == (Task.ENTER, None, [True])
+    story.happens(Fact.FREED, Fact.ENTERED)
+    assert (story.tasks[-1], story.wait_s()) == (Task.APPLY, 5.0)
+
+
+def test_a_turn_that_nobody_wants_any_more_changes_nothing() -> None:
+    story = Story(replace(PUSHING, shared=True)).running()
+    story.happens(Fact.COMMANDED, Fact.ENTERED, Fact.WITHDRAWN)
+    assert (story.state.phase, story.state.due_ns, story.announced) == (Phase.IDLE, None, [True])
