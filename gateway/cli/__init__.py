@@ -12,7 +12,9 @@ import click
 from gateway import __version__
 from gateway.errors import ConfigError, GatewayError
 
-COMMANDS = ("run", "demo", "check", "schema", "drivers", "sinks", "read", "tail", "status", "verify", "reload")
+COMMANDS = (
+    "run", "demo", "check", "schema", "drivers", "sinks", "outputs", "read", "tail", "status", "verify", "reload",
+)  # fmt: skip
 """In the order that a newcomer meets them."""
 
 
