@@ -33,7 +33,7 @@ from gateway.eventlog import Cursor, DeadLetter, EventLog
 from gateway.feed import Feed
 from gateway.record import Recorder
 from gateway.selection import Selection
-from gateway.sink import Outgoing, Session, Sink, Verdict
+from gateway.sink import Destination, Outgoing, Session, Verdict
 from gateway.suspect import Trial
 from gateway.watchdog import Stage
 from gateway.window import HELD_MAX
@@ -45,6 +45,15 @@ ACK_WITHIN_S = 5.0
 BACKOFF_FIRST_S, BACKOFF_MAX_S = 0.25, 4.0
 PASSED_OVER_NOTED = 1000
 """The cursor is written when it passed over this many events without sending one; passing over again costs little."""
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long a destination may be silent while it owes an answer, and the ceilings of the waits between attempts."""
+
+    ack_within_s: float = ACK_WITHIN_S
+    backoff_first_s: float = BACKOFF_FIRST_S
+    backoff_max_s: float = BACKOFF_MAX_S
 
 
 @dataclass(slots=True)
@@ -65,7 +74,7 @@ class Forwarder:
     def __init__(
         self,
         sink_id: str,
-        sink: Sink,
+        sink: Destination,
         log: EventLog,
         recorder: Recorder,
         *,
@@ -73,6 +82,7 @@ class Forwarder:
         random: Random,
         selection: Selection | None = None,
         readings_wait: Callable[[], bool] = lambda: False,
+        patience: Patience | None = None,
     ) -> None:
         """`readings_wait` says whether readings of this boot shall wait for the clock."""
         self.sink_id = sink_id
@@ -80,6 +90,7 @@ class Forwarder:
         self.delivery = Delivery(since_ns=clock.wall_ns())
         self.stage = Stage()
         self._sink, self._log, self._recorder, self._clock, self._random = sink, log, recorder, clock, random
+        self._patience = patience or Patience()
         self._feed = Feed(
             sink_id, log, boot_id=clock.boot_id, selection=selection or Selection(), readings_wait=readings_wait
         )
@@ -204,7 +215,7 @@ class Forwarder:
 
     def _backoff(self) -> float:
         """Full jitter: many gateways that lost one broker must not return together."""
-        ceiling = min(BACKOFF_MAX_S, BACKOFF_FIRST_S * 2.0**self._attempts)
+        ceiling = min(self._patience.backoff_max_s, self._patience.backoff_first_s * 2.0**self._attempts)
         self._attempts = min(self._attempts + 1, 16)
         return self._random.uniform(0.0, ceiling)
 
@@ -265,9 +276,9 @@ class Forwarder:
         window = self._feed.window
         if (not len(window) or window.all_held) and not self._trial.waiting:
             return
-        if now >= self._progress_at + ACK_WITHIN_S:
-            raise LinkError(f"no acknowledgement for {ACK_WITHIN_S:g} s")
-        self._wake_at(self._progress_at + ACK_WITHIN_S)
+        if now >= self._progress_at + self._patience.ack_within_s:
+            raise LinkError(f"no acknowledgement for {self._patience.ack_within_s:g} s")
+        self._wake_at(self._progress_at + self._patience.ack_within_s)
 
     def _offer_again(self, session: Session) -> None:
         self._again_at = None
@@ -297,7 +308,7 @@ class Forwarder:
             sent = True
         if sent:
             session.flush()
-            self._wake_at(self._progress_at + ACK_WITHIN_S)
+            self._wake_at(self._progress_at + self._patience.ack_within_s)
 
     async def _show_that_events_pass(self, session: Session) -> bool:
         """Before the suspect is sent alone: see `suspect.py`. False when there is nothing (more) to show."""
@@ -313,7 +324,7 @@ class Forwarder:
         self._progress_at = self._loop.time()
         session.send(alone)
         session.flush()
-        self._wake_at(self._progress_at + ACK_WITHIN_S)
+        self._wake_at(self._progress_at + self._patience.ack_within_s)
         return True
 
     def _note_cursor(self, *, leaving: bool = False) -> None:

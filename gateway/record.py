@@ -22,7 +22,7 @@ import asyncio
 import contextlib
 import logging
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -82,6 +82,7 @@ class Recorder:
         self._cursors: dict[str, Cursor] = {}
         self._acks = self._acks_riding = 0
         self._cursors_since_ns = 0
+        self._keeping: list[tuple[str, Cursor, asyncio.Future[None]]] = []
         self._letters: list[DeadLetter] = []
         self._folds, self._checkpoint = folds, Checkpoint(folded_from or log.next_offset, b"")
         self._checkpoint_due = False
@@ -171,6 +172,14 @@ class Recorder:
         else:
             self._wake_within(CURSOR_AFTER_S)
 
+    async def keep(self, name: str, cursor: Cursor) -> None:
+        """Return when this cursor is committed, at once and not when it suits: what follows must not happen twice."""
+        kept: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._keeping.append((name, cursor, kept))
+        self.ride(name, cursor, 1)
+        self._wake.set()
+        await kept
+
     def bury(self, letter: DeadLetter) -> None:
         """An event was refused for good: its dead letter and the `event.refused` that names it are one transaction."""
         self._letters.append(letter)
@@ -179,7 +188,7 @@ class Recorder:
             self._wake.set()
             return
         refused = {"sequence": sequence(event.offset), "type": event.type, "subject": event.subject}
-        about = f"sink/{letter.consumer}"
+        about = letter.consumer if "/" in letter.consumer else f"sink/{letter.consumer}"  # an action is rule/..
         self.note("event.refused", {"refused": refused}, about=about, reason=letter.reason, cause=event.id)
 
     # -- life ---------------------------------------------------------------------------------------------------------
@@ -340,6 +349,7 @@ class Recorder:
         age_ns = self._clock.mono_ns() - self._cursors_since_ns
         self._acks_riding = self._acks
         ripe = self._stopping or self._acks >= CURSOR_AFTER_ACKS or age_ns >= CURSOR_AFTER_S * NS_PER_S
+        ripe = ripe or bool(self._keeping)
         return Riders(dict(self._cursors) if ripe else {}, letters, self._checkpoint if self._checkpoint_due else None)
 
     def _rode(self, riders: Riders) -> None:
@@ -347,12 +357,22 @@ class Recorder:
         self._checkpoint_due = False
         if riders.cursors:
             self._cursors = {n: at for n, at in self._cursors.items() if at != riders.cursors.get(n)}
+            self._kept(riders.cursors)
             self._acks -= self._acks_riding  # not to nothing: some came while the commit ran
             self._cursors_since_ns = self._clock.mono_ns()
         if self._acks >= CURSOR_ALONE_ACKS:
             self._wake.set()
         elif self._cursors:
             self._wake_within(CURSOR_AFTER_S)
+
+    def _kept(self, committed: Mapping[str, Cursor]) -> None:
+        waiting, self._keeping = self._keeping, []
+        for name, cursor, kept in waiting:
+            if name in committed and committed[name].next_offset >= cursor.next_offset:
+                if not kept.done():
+                    kept.set_result(None)
+            elif not kept.done():
+                self._keeping.append((name, cursor, kept))
 
     # -- trouble and upkeep -------------------------------------------------------------------------------------------
 

@@ -136,6 +136,41 @@ class Session(ABC):
         """Release everything at once, without a goodbye. The forwarder does so when nothing settles for too long."""
 
 
+class Destination(Protocol):
+    """What a forwarder moves the log to: a sink, or an action of a rule."""
+
+    @property
+    def name(self) -> str:
+        """What kind it is, for `gateway status`."""
+
+    async def connect(self, report: Report) -> Session:
+        """As `Sink.connect`."""
+
+
+class Message(NamedTuple):
+    """Something to publish that is no event of the log."""
+
+    topic: str
+    payload: bytes
+    content_type: str
+    retain: bool = False
+
+
+class Publisher(Protocol):
+    """A sink through which others publish, over the connection that it has."""
+
+    @property
+    def base(self) -> str:
+        """What the names of its topics begin with."""
+
+    def publish(self, message: Message, told: Callable[[Verdict | None, str], None]) -> None:
+        """Hand one message to the wire. `told` hears (verdict, reason) later, once; None where the connection ended.
+
+        Raises:
+            LinkError: there is no connection now.
+        """
+
+
 class Sink(ABC):
     """One configured destination. `name` is what the YAML says after `sink:`."""
 

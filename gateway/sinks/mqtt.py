@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from gateway.errors import LinkError
 from gateway.options import Options
-from gateway.sink import Identity, Listener, Report, Session, Sink
+from gateway.sink import Identity, Listener, Message, Report, Session, Sink, Verdict
 from gateway.sinks.mqtt_options import MqttOptions, cautions, claims, client_id
 from gateway.sinks.mqtt_topics import Topics, farewell, state_bytes, value_bytes
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from gateway.sinks.mqtt_dial import Dialler
-    from gateway.sinks.mqtt_session import Manner
+    from gateway.sinks.mqtt_session import Manner, MqttSession
     from gateway.sinks.mqtt_wire import Login
 
 logger = logging.getLogger("gateway.sinks.mqtt")
@@ -37,6 +39,7 @@ class MqttSink(Sink):
         self._topics = Topics(options.base, identity.gateway_id, options.topics.model_dump())
         self._diallers: tuple[Dialler, ...] = ()
         self._manner: Manner | None = None
+        self._session: MqttSession | None = None
         self._turn = 0
         self._complained = False
 
@@ -82,6 +85,16 @@ class MqttSink(Sink):
         self._turn = 0
         raise _together(troubles)
 
+    @property
+    def base(self) -> str:
+        return self._options.base
+
+    def publish(self, message: Message, told: Callable[[Verdict | None, str], None]) -> None:
+        """As `gateway.sink.Publisher`: over the connection that events have, if there is one."""
+        if self._session is None or not self._session.is_open:
+            raise LinkError("there is no connection to the broker")
+        self._session.publish(message, told)
+
     def _prepare(self) -> None:
         # paho, TLS and what they bring: only those who connect pay for the import.
         from gateway.sinks.mqtt_dial import Dialler, Papers  # noqa: PLC0415
@@ -108,6 +121,7 @@ class MqttSink(Sink):
             will = Message(self._topics.status, farewell(self._identity.run), JSON, retain=True)
         frames = Frames() if dialler.address.path is not None else None
         await session.open(Wire(connected, self._login(), will, session, frames), self._options.window)
+        self._session = session
         return session
 
     def _complain(self, topic: str, why: str) -> None:

@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 
 from gateway.errors import LinkError
 from gateway.event import CloudEventEncoder, Event
-from gateway.sink import Identity, Outgoing, Report, Session
+from gateway.sink import Identity, Outgoing, Report, Session, Verdict
 from gateway.sinks.mqtt_codes import FAILURE, SESSION_TAKEN_OVER, TAKEN_OVER_RETRY_S, UNRELATED, verdict_of
 from gateway.sinks.mqtt_properties import Limits
 from gateway.sinks.mqtt_sweep import Sweep
@@ -49,6 +49,9 @@ def places(window: int, limits: Limits) -> tuple[int, int]:
     return min(window, max(1, limits.in_flight_max - retained)), retained
 
 
+Told = Callable[[Verdict | None, str], None]
+
+
 class Manner(NamedTuple):
     """How a sink speaks: what is the same for all its sessions."""
 
@@ -75,6 +78,8 @@ class MqttSession(Session):
         self._limits = Limits()
         self._events: dict[int, int] = {}  # message number -> offset
         self._waiting: deque[tuple[int, Message]] = deque()  # events that found the Receive Maximum reached
+        self._asides: dict[int, Told] = {}  # message number -> who published it beside the log
+        self._asides_waiting: deque[tuple[Message, Told]] = deque()
         self._too_large: set[int] = set()  # offsets whose refusal is about to be reported
         self._pictures: dict[int, str] = {}  # message number -> retained topic
         self._retained = Retained(manner.encode_state)
@@ -140,7 +145,7 @@ class MqttSession(Session):
 
     @property
     def _full(self) -> bool:
-        return len(self._events) + len(self._pictures) >= self._limits.in_flight_max
+        return len(self._events) + len(self._pictures) + len(self._asides) >= self._limits.in_flight_max
 
     def _refuse(self, offset: int, size_bytes: int) -> None:
         if self._wire is not None:
@@ -151,6 +156,22 @@ class MqttSession(Session):
             )
             self.told()
 
+    def publish(self, message: Message, told: Told) -> None:
+        """A message beside the log. `told` is called once, not from within here."""
+        if self._wire is None:
+            raise LinkError("the connection has ended")
+        size, limit = self._wire.packet_bytes(message), self._limits.packet_bytes_max
+        if size > limit:
+            self._loop.call_soon(told, "refused", f"{size} bytes; the broker takes packets of {limit}")
+            return
+        self._asides_waiting.append((message, told))
+        self._send_waiting()
+        self.flush()
+
+    @property
+    def is_open(self) -> bool:
+        return self._wire is not None and self._connected
+
     # What the wire tells
 
     def answered(self, number: int, code: int, text: str) -> None:
@@ -159,6 +180,8 @@ class MqttSession(Session):
         offset = self._events.pop(number, None)
         if offset is not None:
             self._report.settled(offset, verdict_of(code), text)
+        elif (aside := self._asides.pop(number, None)) is not None:
+            aside(verdict_of(code), text)
         elif (topic := self._pictures.pop(number, None)) is not None:
             self._retained.settle(topic, accepted=code < FAILURE)
             if code >= FAILURE:
@@ -184,6 +207,9 @@ class MqttSession(Session):
         while self._waiting and not self._full and self._wire is not None:
             offset, message = self._waiting.popleft()
             self._events[self._wire.publish(message)] = offset
+        while self._asides_waiting and not self._full and self._wire is not None:
+            message, told = self._asides_waiting.popleft()
+            self._asides[self._wire.publish(message)] = told
 
     # The retained picture
 
@@ -258,7 +284,10 @@ class MqttSession(Session):
             self.abort()
 
     def _settled(self) -> bool:
-        return not (self._events or self._waiting or self._too_large or self._pictures or self._retained.ready)
+        asides = self._asides or self._asides_waiting
+        return not (
+            asides or self._events or self._waiting or self._too_large or self._pictures or self._retained.ready
+        )
 
     async def _until(self, done: Callable[[], bool]) -> None:
         while self._wire is not None and not done():
@@ -272,3 +301,7 @@ class MqttSession(Session):
             self._sweep.end()
             wire.abort()
             self._change.set()
+            for told in [*self._asides.values(), *(told for _, told in self._asides_waiting)]:
+                self._loop.call_soon(told, None, "the connection ended")
+            self._asides.clear()
+            self._asides_waiting.clear()

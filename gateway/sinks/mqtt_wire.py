@@ -13,7 +13,7 @@ import logging
 import socket
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, Protocol
 
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
@@ -23,6 +23,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from gateway.errors import LinkError
+from gateway.sink import Message as Message  # noqa: PLC0414 - part of the wire's words
 from gateway.sinks.mqtt_codes import FAILURE, with_advice
 from gateway.sinks.mqtt_packets import (
     NUMBER_MAX,
@@ -53,13 +54,6 @@ class Login:
     password: str | None
     keepalive_s: int
     version_5: bool
-
-
-class Message(NamedTuple):
-    topic: str
-    payload: bytes
-    content_type: str
-    retain: bool = False
 
 
 class Ear(Protocol):
