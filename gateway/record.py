@@ -350,6 +350,8 @@ class Recorder:
         self._acks_riding = self._acks
         ripe = self._stopping or self._acks >= CURSOR_AFTER_ACKS or age_ns >= CURSOR_AFTER_S * NS_PER_S
         ripe = ripe or bool(self._keeping)
+        if self._cursors and not ripe:  # an earlier timer may have been the one that woke us
+            self._wake_within(CURSOR_AFTER_S - age_ns / NS_PER_S)
         return Riders(dict(self._cursors) if ripe else {}, letters, self._checkpoint if self._checkpoint_due else None)
 
     def _rode(self, riders: Riders) -> None:

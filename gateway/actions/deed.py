@@ -60,8 +60,7 @@ class DeedSession(Session):
             async with asyncio.timeout(timeout_s):
                 await self._idle.wait()
         self.abort()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._task
+        await asyncio.wait([self._task])
 
     def abort(self) -> None:
         if not self._over:
@@ -72,11 +71,12 @@ class DeedSession(Session):
     async def _work(self) -> None:
         try:
             while not self._over:
-                while self._waiting and not self._over:
+                if self._waiting:
                     await self._one(self._waiting.popleft())
-                self._idle.set()
-                self._wake.clear()
-                await self._wake.wait()
+                else:
+                    self._idle.set()
+                    self._wake.clear()
+                    await self._wake.wait()
         finally:
             self._over = True
             self._idle.set()

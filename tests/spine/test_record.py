@@ -3,6 +3,7 @@
 import asyncio
 
 from gateway import record
+from gateway.clock import SystemClock
 from gateway.errors import StoreUnavailable
 from gateway.event import Event
 from gateway.eventlog import Cursor, EventLog
@@ -138,6 +139,33 @@ async def test_a_cursor_rides_with_events_and_not_in_every_commit(tmp_path):
     assert saved[-1] == {"home": Cursor(30)}
     await it.stop()
     await log.close()
+
+
+async def test_a_cursor_that_moved_after_another_was_written_is_written_without_a_further_event(tmp_path, monkeypatch):
+    monkeypatch.setattr(record, "CURSOR_AFTER_S", 0.2)
+    log = await EventLog.open(tmp_path / "events.db", SystemClock())
+    watched = Watched(log, SystemClock(), 0.01)
+    watched.recorder.ride("home", Cursor(1), record.CURSOR_AFTER_ACKS)  # its timer outlives the commit that it rides in
+    watched.recorder.offer([event(urgent=True)])
+    await watched.recorder.flush()
+    assert log.cursors["home"] == Cursor(1)
+    watched.recorder.ride("home", Cursor(2, 1), 1)
+    await until(lambda: log.cursors["home"] == Cursor(2, 1), 2)
+    await watched.stop()
+    await log.close()
+
+
+async def test_a_cursor_that_must_stand_first_is_on_the_disk_at_once(tmp_path):
+    log = await EventLog.open(tmp_path / "events.db", SystemClock())
+    watched = Watched(log, SystemClock(), 60)
+    async with asyncio.timeout(2):
+        await watched.recorder.keep("rule/r/do/output", Cursor(5, 4))
+    assert log.cursors["rule/r/do/output"] == Cursor(5, 4)
+    watched.task.cancel()
+    await log.close()
+    again = await EventLog.open(tmp_path / "events.db", SystemClock())
+    assert again.cursors["rule/r/do/output"] == Cursor(5, 4)
+    await again.close()
 
 
 async def test_a_stop_saves_the_last_cursor(tmp_path):
