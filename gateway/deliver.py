@@ -25,6 +25,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
+from typing import NamedTuple
 
 from gateway.clock import Clock
 from gateway.errors import LinkError, LogError
@@ -47,13 +48,12 @@ PASSED_OVER_NOTED = 1000
 """The cursor is written when it passed over this many events without sending one; passing over again costs little."""
 
 
-@dataclass(frozen=True, slots=True)
-class Patience:
+class Patience(NamedTuple):
     """How long a destination may be silent while it owes an answer, and the ceilings of the waits between attempts."""
 
-    ack_within_s: float = ACK_WITHIN_S
-    backoff_first_s: float = BACKOFF_FIRST_S
-    backoff_max_s: float = BACKOFF_MAX_S
+    ack_within_s: float
+    backoff_first_s: float
+    backoff_max_s: float
 
 
 @dataclass(slots=True)
@@ -90,7 +90,7 @@ class Forwarder:
         self.delivery = Delivery(since_ns=clock.wall_ns())
         self.stage = Stage()
         self._sink, self._log, self._recorder, self._clock, self._random = sink, log, recorder, clock, random
-        self._patience = patience or Patience()
+        self._own_patience = patience
         self._feed = Feed(
             sink_id, log, boot_id=clock.boot_id, selection=selection or Selection(), readings_wait=readings_wait
         )
@@ -105,6 +105,10 @@ class Forwarder:
         self._troubled = False
         self._close_by: float | None = None
         self._ended = asyncio.Event()
+
+    @property
+    def _patience(self) -> Patience:
+        return self._own_patience or Patience(ACK_WITHIN_S, BACKOFF_FIRST_S, BACKOFF_MAX_S)
 
     @property
     def cursor(self) -> Cursor:

@@ -230,7 +230,7 @@ def test_back_off_is_jittered_and_bounded(attempt):
     from random import Random
 
     forwarder = deliver.Forwarder.__new__(deliver.Forwarder)
-    forwarder._random, forwarder._attempts = Random(attempt), 0
+    forwarder._random, forwarder._attempts, forwarder._own_patience = Random(attempt), 0, None
     waits = [forwarder._backoff() for _ in range(30)]
     assert all(0 <= wait <= deliver.BACKOFF_MAX_S for wait in waits)
     assert len(set(waits)) > 20
