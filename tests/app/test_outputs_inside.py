@@ -1,0 +1,53 @@
+"""Outputs in a whole gateway: commands become events, retained state, and the picture of the next start."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from gateway.acquire import TOGGLE
+from gateway.app import Gateway
+from gateway.config import parse_config
+from gateway.errors import DeviceError
+from gateway.plugins import Plugins
+from tests.spine.conftest import until
+
+YAML = """
+gateway: {id: pi}
+devices:
+  - {id: pump, driver: output, pin: 23}
+  - {id: lamp, driver: pwm, pin: 12}
+  - {id: siren, driver: buzzer, pin: 24, beep: 50ms}
+sinks: []
+buffer: {path: LOG}
+"""
+
+
+def gateway(folder: Path) -> Gateway:
+    config = parse_config(YAML.replace("LOG", str(folder / "pi.db")), "gateway.yaml", Plugins(), simulate=True)
+    return Gateway(config, simulate=True)
+
+
+def shown(running: Gateway) -> dict[str, object]:
+    return {event.subject: event.value for event in running.latest.values()}
+
+
+async def test_a_command_is_an_event_and_state_that_lasts_until_the_stop(tmp_path: Path) -> None:
+    async with gateway(tmp_path) as running:
+        await until(lambda: shown(running) == {"pump/on": False, "lamp/duty": 0.0, "siren/on": False})
+        assert await running.acquirer.command("pump", "on", TOGGLE, cause="x-1") is True
+        assert await running.acquirer.command("lamp", "duty", 0.3) == 0.3
+        await until(lambda: shown(running) == {"pump/on": True, "lamp/duty": 0.3, "siren/on": False})
+        with pytest.raises(DeviceError, match="expected a number from 0 to 1"):
+            await running.acquirer.command("lamp", "duty", 3.0)
+        page = await running.log.read(running.log.first_offset)
+        (changed,) = [event for event in page.events if event.subject == "pump/on" and event.value]
+        assert (changed.type, changed.cause, changed.simulated) == ("output.changed", "x-1", True)
+        assert running.acquirer.is_simulated("pump")
+    async with gateway(tmp_path) as again:
+        page = await again.log.read(again.log.first_offset)
+        safe = [event for event in page.events if event.subject == "pump/on" and event.reason == "stop"]
+        assert [event.value for event in safe] == [False]
+        stopped = next(event for event in page.events if event.type == "gateway.stopped")
+        assert safe[0].offset < stopped.offset
