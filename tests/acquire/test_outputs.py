@@ -235,6 +235,23 @@ async def test_a_failed_output_is_made_safe_closed_and_opened_anew_and_tries_not
         assert changes(rig)[-2:] == [("on", False), ("speed", 0.0)]
 
 
+async def test_what_was_to_go_back_by_itself_begins_anew_with_the_device(kit, relay) -> None:
+    def fail() -> None:
+        relay.before_apply = lambda: None
+        raise OSError("no acknowledge")
+
+    async with kit.running(relay.device()) as rig:
+        await rig.acquirer.command("fan", "on", value=True, for_s=0.02)
+        relay.before_apply = fail
+        with pytest.raises(DeviceError, match="no acknowledge"):
+            await rig.acquirer.command("fan", "speed", 0.1)
+        await kit.until(lambda: rig.availability("fan") == [True, False, True])
+        await rig.acquirer.command("fan", "on", value=True)
+        await rig.acquirer.command("fan", "speed", 0.5, for_s=0.05)
+        await kit.until(lambda: relay.calls[-1] == "speed=0.0")
+        assert relay.calls.count("on=False") == 0
+
+
 async def test_a_hung_output_fails_its_commands_and_returns_safe(kit, relay) -> None:
     go = threading.Event()
     relay.before_apply = lambda: go.wait(5)
@@ -310,6 +327,7 @@ async def test_outputs_on_one_bus_take_turns_and_a_command_that_waited_too_long_
             await hung
         assert rig.availability("lamp") == [True]
         go.set()
+        await kit.until(lambda: rig.availability("fan") == [True, False, True], "the turn that nobody wanted is over")
         assert await rig.acquirer.command("lamp", "speed", 0.5) == 0.5
         assert other.calls == ["open", "speed=0.5"]
 
