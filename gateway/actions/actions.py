@@ -21,6 +21,7 @@ from gateway.deliver import Delivery, Forwarder, Patience
 from gateway.driver import Channel
 from gateway.event import Event
 from gateway.eventlog import Cursor, EventLog
+from gateway.ledger import Ledger
 from gateway.record import CURSOR_AFTER_ACKS, Recorder
 from gateway.selection import Selection
 from gateway.sink import Destination, Publisher
@@ -152,7 +153,7 @@ class Actions(Mapping[str, Consumer]):
     def _start(self, terms: _Terms) -> _Running:
         around, name = self._around, terms.duty.name
         if name not in around.log.cursors:
-            around.log.cursors[name] = start = Cursor(around.log.next_offset)
+            around.log.cursors[name] = start = Cursor(around.log.next_offset, None, Ledger(around.log.next_offset))
             around.recorder.ride(name, start, CURSOR_AFTER_ACKS)
         consumer = self._consumer(terms)
         unwatch = around.recorder.watch(consumer.wake)

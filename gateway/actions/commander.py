@@ -19,7 +19,7 @@ from typing import Final, Protocol
 from gateway.acquire import TOGGLE, Toggle
 from gateway.action import Duty, Target
 from gateway.clock import NS_PER_S, Clock
-from gateway.deliver import PASSED_OVER_NOTED, READ_EVENTS, Delivery
+from gateway.deliver import PASSED_OVER_NOTED, Delivery
 from gateway.errors import DeviceError, LogError
 from gateway.event import Event, Value
 from gateway.eventlog import Cursor, EventLog
@@ -27,6 +27,8 @@ from gateway.record import Recorder
 from gateway.watchdog import Stage
 
 logger = logging.getLogger("gateway.actions")
+
+READ_EVENTS: Final = 500
 
 AGAIN_S: Final = 5.0
 """An ensured output that could not be told is told again after this time, or when its device returns."""

@@ -33,7 +33,8 @@ def shown(running: Gateway) -> dict[str, object]:
     return {event.subject: event.value for event in running.latest.values()}
 
 
-async def test_a_command_is_an_event_and_state_that_lasts_until_the_stop(tmp_path: Path) -> None:
+async def test_a_command_is_an_event_and_state_that_lasts_until_the_stop(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     async with gateway(tmp_path) as running:
         await until(lambda: shown(running) == {"pump/on": False, "lamp/duty": 0.0, "siren/on": False})
         assert await running.acquirer.command("pump", "on", TOGGLE, cause="x-1") is True
