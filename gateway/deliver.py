@@ -86,6 +86,7 @@ class Forwarder:
     ) -> None:
         """`readings_wait` says whether readings of this boot shall wait for the clock."""
         self.sink_id = sink_id
+        self._called = sink_id if "/" in sink_id else f"sink {sink_id}"  # an action is called rule/..
         self._loop = asyncio.get_running_loop()  # asking for it costs a system call, too much for every event
         self.delivery = Delivery(since_ns=clock.wall_ns())
         self.stage = Stage()
@@ -148,7 +149,7 @@ class Forwarder:
         self._attempts = 0
         if self._troubled and not self._feed.window.doubted:
             self._troubled = False
-            logger.info("sink %s delivers again", self.sink_id)
+            logger.info("%s delivers again", self._called)
 
     def _held(self, offset: int, reason: str) -> None:
         strikes = self._feed.window.hold(offset)
@@ -170,7 +171,7 @@ class Forwarder:
         self.delivery.last_error = reason
         if not self._troubled:
             self._troubled = True
-            logger.warning("sink %s: %s", self.sink_id, reason)
+            logger.warning("%s: %s", self._called, reason)
 
     # -- life ---------------------------------------------------------------------------------------------------------
 
@@ -198,7 +199,7 @@ class Forwarder:
                     wait_s = self._backoff()
                 except Exception as error:
                     if not self._troubled:
-                        logger.exception("sink %s failed; this is a bug in the sink", self.sink_id)
+                        logger.exception("%s failed; this is a bug in it", self._called)
                     self._trouble(f"{type(error).__name__}: {error}")
                     wait_s = self._backoff()
                 self._state(connected=False)
@@ -249,7 +250,7 @@ class Forwarder:
         """Keep one session busy until it is lost (raises `LinkError`) or everything is delivered and we stop."""
         self._state(connected=True)
         if not self._troubled:
-            logger.info("sink %s is connected", self.sink_id)
+            logger.info("%s is connected", self._called)
         try:
             while not await self._turn(session):
                 await self.stage.idle(self._wake.wait())

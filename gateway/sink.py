@@ -177,6 +177,8 @@ class Sink(ABC):
     name: ClassVar[str]
     summary: ClassVar[str]
     Options: ClassVar[type[Options]] = Options
+    publishes: ClassVar[bool] = False
+    """Whether it is a `Publisher` too."""
 
     @classmethod
     @abstractmethod

@@ -31,6 +31,7 @@ class MqttSink(Sink):
     name: ClassVar[str] = "mqtt"
     summary: ClassVar[str] = "an MQTT broker (5 or 3.1.1; TCP, TLS or WebSocket)"
     Options: ClassVar[type[Options]] = MqttOptions
+    publishes: ClassVar[bool] = True
 
     def __init__(self, options: MqttOptions, identity: Identity) -> None:
         self._options = options
