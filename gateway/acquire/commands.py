@@ -89,6 +89,8 @@ class Commands:
         wrong = unfit(order.value, channel)
         if wrong:
             raise DeviceError(f"{self._device_id}/{order.channel}: {wrong}")
+        if len(self._waiting) >= WAITING_MAX:  # those that nobody waits for any more do not count
+            self._waiting = deque(one for one in self._waiting if not one.done.done())
         if len(self._waiting) >= WAITING_MAX:
             raise DeviceError(f"device {self._device_id} is busy: {WAITING_MAX} commands wait already")
         self._waiting.append(order)

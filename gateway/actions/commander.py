@@ -154,10 +154,11 @@ class Commander:
     async def _once(self, event: Event) -> None:
         """The cursor is behind this event: now or never."""
         max_age_s = self._duty.action.max_age_s
-        age_s = (self._clock.mono_ns() - event.mono) / NS_PER_S
+        # Rule time never goes back, so that it may be ahead of the clock for a while: that is no age.
+        age_s = max(0.0, (self._clock.mono_ns() - event.mono) / NS_PER_S)
         if event.boot != self._clock.boot_id:
             self._failed(event.id, "it was recorded before the machine started")
-        elif not 0 <= age_s < max_age_s:
+        elif age_s >= max_age_s:
             self._failed(event.id, f"it was {age_s:.1f} s old, and max_age is {max_age_s:g} s")
         else:
             value = TOGGLE if self._target.value is None else self._target.value

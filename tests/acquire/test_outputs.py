@@ -216,6 +216,20 @@ async def test_commands_that_wait_are_bounded(kit, relay) -> None:
         assert len(await asyncio.gather(*asked)) == WAITING_MAX + 1
 
 
+async def test_commands_that_nobody_waits_for_any_more_keep_no_other_out(kit, relay) -> None:
+    go = threading.Event()
+    relay.before_apply = lambda: go.wait(5)
+    async with kit.running(relay.device()) as rig:
+        await opened(kit, rig)
+        asked = [rig.acquirer.command("fan", "on", value=True, within_s=0.02) for _ in range(WAITING_MAX + 1)]
+        assert all(isinstance(one, DeviceError) for one in await asyncio.gather(*asked, return_exceptions=True))
+        later = asyncio.ensure_future(rig.acquirer.command("fan", "speed", 0.5))
+        await asyncio.sleep(0)
+        go.set()
+        assert await later == 0.5
+        assert relay.calls == ["open", "on=True", "speed=0.5"]
+
+
 async def test_a_failed_output_is_made_safe_closed_and_opened_anew_and_tries_nothing_twice(kit, relay) -> None:
     def fail() -> None:
         relay.before_apply = lambda: None

@@ -154,6 +154,13 @@ async def test_what_is_older_than_max_age_is_not_done_and_said(world, eventually
     assert "max_age is 2 s" in failed.reason
 
 
+async def test_a_rule_whose_time_is_ahead_of_the_clock_is_not_late(world, eventually) -> None:
+    await world.have({"do": [ON]})
+    (event,) = await world.speak("raised", age_s=-60)
+    await eventually(lambda: world.devices.told)
+    assert [told[4] for told in world.devices.told] == [event.id]
+
+
 async def test_what_was_recorded_before_the_machine_started_is_not_done(world, clock, eventually, monkeypatch) -> None:
     async def never(*_: object) -> None:
         await asyncio.Event().wait()

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
+from random import Random
 
 import pytest
 
 from gateway.acquire import TOGGLE
+from gateway.action import ActionConfig, duties
+from gateway.actions import Actions, Surroundings
 from gateway.app import Gateway
 from gateway.config import parse_config
+from gateway.config.do import outputs_of
 from gateway.errors import DeviceError
 from gateway.plugins import Plugins
 from tests.spine.conftest import until
@@ -52,3 +57,42 @@ async def test_a_command_is_an_event_and_state_that_lasts_until_the_stop(tmp_pat
         assert [event.value for event in safe] == [False]
         stopped = next(event for event in page.events if event.type == "gateway.stopped")
         assert safe[0].offset < stopped.offset
+
+
+async def test_what_a_rule_says_reaches_the_pin_and_comes_back_as_an_event(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    async with gateway(tmp_path) as running:
+        around = Surroundings(
+            log=running.log,
+            recorder=running.recorder,
+            clock=running.clock,
+            random=Random(1),
+            gateway_id=running.config.gateway.id,
+            publisher=lambda _: None,
+            command=running.acquirer.command,
+            is_simulated=running.acquirer.is_simulated,
+            raised=lambda _: None,
+            rehearsal=True,
+        )
+        actions = Actions(around, running._tasks.begin)
+        written = [{"output": "pump", "pulse": "50ms"}, {"output": "lamp", "set": "40 %"}]
+        await actions.have(
+            duties("hot", {"do": [ActionConfig.model_validate(one) for one in written]}),
+            outputs_of(running.config.devices),
+        )
+        running.recorder.note("rule.raised", {"name": "hot"}, about="rule/hot")
+        await until(lambda: shown(running).get("lamp/duty") == 0.4)
+
+        async def told() -> list[tuple[str, object]]:
+            events = (await running.log.read(running.log.first_offset)).events
+            raised = next(event for event in events if event.type == "rule.raised")
+            caused = [event for event in events if event.cause == raised.id]
+            return sorted((event.subject, event.value) for event in caused)
+
+        expected = [("lamp/duty", 0.4), ("pump/on", False), ("pump/on", True)]
+        for _ in range(200):
+            if await told() == expected:
+                break
+            await asyncio.sleep(0.01)
+        assert await told() == expected
+        await actions.drain(1.0)
