@@ -13,9 +13,8 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from drivers._gpio import PinFactory, gpio_errors
+from drivers._gpio import PinFactory, pin_errors
 from gateway.driver import Command, OutputDriver
-from gateway.errors import DeviceError
 from gateway.event import Reading, Value
 
 Level = Literal["high", "low"]
@@ -55,18 +54,14 @@ class OnePin(OutputDriver):
         pin, self._pin = self._pin, None
         if pin is None:
             return
-        try:
+        with pin_errors(f"GPIO {self._number}"):
             pin.close()
-        except gpio_errors() as error:
-            raise DeviceError(f"GPIO {self._number}: {error}") from error
 
     def _go(self, value: Value) -> Sequence[Reading]:
         factory = self._pin_factory()
-        try:
+        with pin_errors(f"GPIO {self._number}"):
             if self._pin is None:
                 self._pin = self.claim(value, factory)
             else:
                 self.put(self._pin, value)
             return (Reading(self._channel, self.found(self._pin, value)),)
-        except gpio_errors() as error:
-            raise DeviceError(f"GPIO {self._number}: {error}. Does another program use this pin?") from error
