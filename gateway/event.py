@@ -208,7 +208,7 @@ class CloudEventEncoder:
 def data_of(event: Event) -> dict[str, Any]:
     """CloudEvents' `data` of an event: value, unit and quality first, then what only this type has."""
     data: dict[str, Any] = {}
-    if event.type in VALUE_TYPES:
+    if event.value is not None or event.type in VALUE_TYPES:
         data["value"] = event.value
     if event.unit is not None:
         data["unit"] = event.unit

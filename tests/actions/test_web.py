@@ -35,7 +35,7 @@ async def test_the_event_arrives_as_a_cloudevent_with_its_id_as_idempotency_key(
     assert request.headers["content-type"].startswith("application/cloudevents+json")
     assert (request.headers["authorization"], request.headers["x-site"]) == ("Bearer t0ken", "north")
     document = json.loads(request.body)
-    assert (document["id"], document["source"], document["data"]["name"]) == (event.id, "//gateway/pi", "cellar.hot")
+    assert (document["id"], document["source"], document["data"]["value"]) == (event.id, "//gateway/pi", 31.5)
 
 
 async def test_json_of_ones_own_keeps_types(world, receiver, eventually) -> None:
