@@ -9,7 +9,7 @@ prove that it missed nothing.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final, Literal
 
@@ -107,26 +107,37 @@ class Event(msgspec.Struct, frozen=True, gc=False):
 
 
 def stamp(event: Event, *, offset: int, recorded: int, run: str, boot: str) -> Event:
-    """The event as the log recorded it. Positional, because this runs for every event."""
-    return Event(
-        event.type,
-        event.subject,
-        event.time,
-        event.mono,
-        event.value,
-        event.unit,
-        event.quality,
-        event.reason,
-        event.cause,
-        event.data,
-        event.synced,
-        event.simulated,
-        event.urgent,
-        offset,
-        recorded,
-        run,
-        boot,
-    )
+    """The event as the log recorded it."""
+    return stamped([event], first=offset, recorded=recorded, run=run, boot=boot)[0]
+
+
+def stamped(events: Iterable[Event], *, first: int, recorded: int, run: str, boot: str) -> list[Event]:
+    """The events of one commit as the log recorded them, the first at offset `first`.
+
+    Positional and in one loop, because this runs for every event. Copies, because an event may be offered twice.
+    """
+    return [
+        Event(
+            e.type,
+            e.subject,
+            e.time,
+            e.mono,
+            e.value,
+            e.unit,
+            e.quality,
+            e.reason,
+            e.cause,
+            e.data,
+            e.synced,
+            e.simulated,
+            e.urgent,
+            offset,
+            recorded,
+            run,
+            boot,
+        )
+        for offset, e in enumerate(events, first)
+    ]
 
 
 def rfc3339(time_ns: int) -> str:

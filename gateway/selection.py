@@ -36,6 +36,8 @@ class Selection:
         self._subjects = None if subjects is None else _any_of(map(_subject_expression, subjects))
         self._qualities = None if qualities is None else frozenset(qualities)
         self._known: dict[tuple[str, str], bool] = {}
+        self.by_name = qualities is None
+        """Whether type and subject decide alone."""
         self.everything = types is None and subjects is None and qualities is None
 
     def selects(self, event: Event) -> bool:
@@ -46,12 +48,12 @@ class Selection:
         return self.names(event.type, event.subject)
 
     def names(self, event_type: str, subject: str) -> bool:
-        """Whether events of that type about that subject are wanted, whatever their quality."""
+        """Whether events of that type about that subject are wanted, whatever their quality. `ALWAYS` are."""
         known = self._known.get((event_type, subject))
         if known is None:
             if len(self._known) >= _KNOWN_MAX:
                 self._known.clear()
-            known = _matches(self._types, event_type) and self.names_subject(subject)
+            known = event_type in ALWAYS or (_matches(self._types, event_type) and self.names_subject(subject))
             self._known[event_type, subject] = known
         return known
 

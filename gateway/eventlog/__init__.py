@@ -1,7 +1,7 @@
 """The event log: append-only, durable, replayable.
 
 `log` is the door, `head` its writing end, `tail` the newest events in memory. `retention` forgets, `times` and
-`anchors` know the time, `codec` packs, `store` speaks SQL, `lock` keeps it to one writer.
+`anchors` know the time, `pages` reads, `codec` packs, `store` speaks SQL, `lock` keeps it to one writer.
 """
 
 from gateway.eventlog.log import MAX_BATCH_EVENTS, EventLog
