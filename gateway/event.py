@@ -30,11 +30,15 @@ TYPE_SUFFIX: Final = ".v1"
 VALUE_TYPES: Final = frozenset({"reading", "state", "input"})
 """Types whose `data` always has a `value`, null included: the absence of good data is information."""
 
+THINNED: Final = "reading.thin"
+"""Type of what stands for several readings that the log had no more room for. Its `data["count"]` says for how many."""
+
 URGENT_TYPES: Final = frozenset({"state", "input"})
 """Types that are committed as soon as the writer is idle, unless their channel says otherwise."""
 
 EVENT_TYPES: Final[Mapping[str, str]] = {
     "reading": "a measured value",
+    THINNED: "readings of a minute as min, mean and max, where the log had no more room for each of them",
     "state": "a level that holds until it changes: contact, motion",
     "input": "an occurrence without a retained state: click, key, scan",
     "device.available": "a device answers (again)",
@@ -78,8 +82,8 @@ class Event(msgspec.Struct, frozen=True, gc=False):
 
     `time` and `recorded` are nanoseconds UTC, `mono` is nanoseconds of CLOCK_BOOTTIME within `boot`. `synced` is False
     where the wall clock was known to be wrong. `cause` is the id of the event that made this one happen. `data` holds
-    what only this type has; its keys never repeat those of the fields. `urgent` asks for a commit at once; it is not
-    stored.
+    what only this type has; its keys never repeat those of the fields. `urgent` asks for a commit at once, and keeps
+    a reading from being thinned.
     """
 
     type: str
@@ -102,8 +106,13 @@ class Event(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def id(self) -> str:
-        """`<run>-<offset>`: equal ids are always the same event."""
-        return f"{self.run}-{self.offset}"
+        """`<run>-<offset>`: equal ids are always the same event. `~<count>` behind it where it stands for so many."""
+        return f"{self.run}-{self.offset}" if self.type != THINNED else f"{self.run}-{self.offset}~{self.stands_for}"
+
+    @property
+    def stands_for(self) -> int:
+        """How many events this one stands for, itself included (CloudEvents' `sampledrate`)."""
+        return int(self.data["count"]) if self.type == THINNED else 1
 
 
 def stamp(event: Event, *, offset: int, recorded: int, run: str, boot: str) -> Event:
@@ -168,6 +177,7 @@ class CloudEvent(msgspec.Struct, omit_defaults=True):
     clocksync: bool = True
     simulated: bool = False
     causationid: str = ""
+    sampledrate: int = 1
 
 
 class CloudEventEncoder:
@@ -204,6 +214,7 @@ class CloudEventEncoder:
             event.synced,
             event.simulated,
             event.cause,
+            event.stands_for,
         )
 
     def _time(self, time_ns: int) -> str:
