@@ -96,7 +96,7 @@ class EventLog:
         self._clock, self._lock = clock, lock
         self.tally = Tally()
         self._head = Head(clock, self.tally)
-        self._retention = Retention(self._head, clock, keep)
+        self._retention = Retention(self._head, clock, keep, self.tally)
         self._turn = asyncio.Lock()
         self._appended = asyncio.Event()
         self.consumers: Collection[str] | None = None
@@ -136,11 +136,6 @@ class EventLog:
     @property
     def events_trimmed_unread(self) -> int:
         return self._retention.events_trimmed_unread
-
-    @property
-    def events_thinned(self) -> int:
-        """Readings that were summed up for room, since the start."""
-        return self._retention.thinner.events_thinned
 
     # -- opening and closing ------------------------------------------------------------------------------------------
 
@@ -188,17 +183,18 @@ class EventLog:
                 if (found := await self._head.found_after_all(events)) is not None:
                     self._committed(found, riders.cursors)
                     return found
-            if self._retention.owes:
-                await self._retention.tell()
             await self._retention.admit(events)
             while True:
                 try:
+                    if self._retention.owes:
+                        await self._retention.tell()
                     return await self._commit(events, riders)
                 except StoreUnavailable as refused:
                     # Only our own bound is ours to make room under: when others filled the disk, history is no use.
-                    if self._head.store.broken or not await self._retention.near_bound():
+                    needed = len(self._head.batch(events).blob) if events else 0
+                    if self._head.store.broken or not await self._retention.near_bound(needed):
                         raise
-                    if not await self._retention.make_room():
+                    if not await self._retention.make_room(needed):
                         raise (
                             self._retention.full() if self._retention.keep.when_full == "refuse" else refused
                         ) from None

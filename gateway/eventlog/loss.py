@@ -24,13 +24,17 @@ SUBJECTS_COUNTED = 200
 
 
 class Loss(msgspec.Struct, frozen=True, array_like=True):
-    """Events that are gone: how many of the offsets `first` to `last`, and about what."""
+    """Events that are gone: how many of the offsets `first` to `last`, and about what.
+
+    `told_before` of them were told by a `log.gap` that is gone itself.
+    """
 
     first: int
     last: int
     count: int
     subjects: dict[str, int]
     simulated: bool
+    told_before: int = 0
 
     def plus(self, other: Loss | None) -> Loss:
         if other is None:
@@ -43,11 +47,17 @@ class Loss(msgspec.Struct, frozen=True, array_like=True):
             self.count + other.count,
             dict(subjects.most_common(SUBJECTS_COUNTED)),
             self.simulated and other.simulated,
+            self.told_before + other.told_before,
         )
 
     def told(self) -> dict[str, Any]:
         """`data` of a `log.gap`: the 50 subjects that lost most, and the rest in one number."""
-        return {"first": sequence(self.first), "last": sequence(self.last), **told(self.count, self.subjects)}
+        span = {"first": sequence(self.first), "last": sequence(self.last)}
+        return {
+            **span,
+            **told(self.count, self.subjects),
+            **({"told_before": self.told_before} if self.told_before else {}),
+        }
 
 
 def told(count: int, subjects: dict[str, int]) -> dict[str, Any]:
@@ -76,7 +86,8 @@ def loss_of(events: Iterable[Event], first: int, last: int) -> Loss:
 
 def _tale(gap: Event) -> Loss:
     data = gap.data
-    return Loss(int(data["first"]), int(data["last"]), data["count"], data["subjects"], gap.simulated)
+    count = int(data["count"])
+    return Loss(int(data["first"]), int(data["last"]), count, data["subjects"], gap.simulated, count)
 
 
 encode = msgspec.msgpack.Encoder().encode

@@ -23,6 +23,7 @@ from gateway.eventlog.store import Statement
 from gateway.eventlog.thin import Thinner
 from gateway.eventlog.times import Age
 from gateway.eventlog.words import Keep
+from gateway.figures import Tally
 
 logger = logging.getLogger("gateway.eventlog")
 
@@ -45,10 +46,10 @@ ROW_BYTES = store.PAGE_BYTES // 2
 class Retention:
     """Trims one log. Its caller holds the log's turn."""
 
-    def __init__(self, head: Head, clock: Clock, keep: Keep) -> None:
+    def __init__(self, head: Head, clock: Clock, keep: Keep, tally: Tally) -> None:
         self._head, self._clock = head, clock
         self.keep = keep
-        self.thinner = Thinner(head)
+        self.thinner = Thinner(head, tally)
         self.events_trimmed_unread = 0
         self._loss: Loss | None = None
         self._told_ns: int | None = None
@@ -76,8 +77,9 @@ class Retention:
             return await self.make_room() and await self.near_bound()
         return most is not None and wanted > most
 
-    async def near_bound(self) -> bool:
-        return await self._excess() > 0
+    async def near_bound(self, needed_bytes: int = 0) -> bool:
+        """Whether it is our own bound that leaves no room for so much more."""
+        return await self._excess() + needed_bytes > 0
 
     async def _excess(self) -> float:
         """By how many bytes the log is beyond the point where room has to be made. Negative: so many are left."""
@@ -112,9 +114,12 @@ class Retention:
             "it is set to refuse what is new"
         )
 
-    async def make_room(self) -> bool:
-        """Make room as `when_full` says: 1 % of the bytes, or all above a lowered bound. False where there is none."""
-        wanted = max(TRIM_STEP * self.keep.size_bytes_max, await self._excess())
+    async def make_room(self, needed_bytes: int = 0) -> bool:
+        """Make room as `when_full` says: 1 % of the bytes, what is needed, or all above a lowered bound.
+
+        False where there is nothing to be made.
+        """
+        wanted = max(TRIM_STEP * self.keep.size_bytes_max, await self._excess() + needed_bytes)
         limit = await self._needed()
         match self.keep.when_full:
             case "thin":

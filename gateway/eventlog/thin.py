@@ -46,6 +46,7 @@ from gateway.eventlog.head import Head
 from gateway.eventlog.store import BatchHead
 from gateway.eventlog.tail import TAIL_EVENTS_MAX
 from gateway.eventlog.thinning import stretch, summed_up
+from gateway.figures import Tally
 
 logger = logging.getLogger("gateway.eventlog")
 
@@ -68,12 +69,10 @@ Holds = Callable[[], Iterable[tuple[int, int]]]
 class Thinner:
     """Rewrites the old batches of one log. Its caller holds the log's turn."""
 
-    def __init__(self, head: Head) -> None:
-        self._head = head
+    def __init__(self, head: Head, tally: Tally) -> None:
+        self._head, self._tally = head, tally
         self._upto = 0
         self.holds: set[Holds] = set()
-        self.events_thinned = 0
-        """Events that were summed up since the start."""
 
     async def load(self) -> None:
         """Learn how far the last run came."""
@@ -125,7 +124,6 @@ class Thinner:
                 (store.KEEP_THINNED, (upto,)),
             ]
         )
-        summed = sum(event.stands_for for event in left if event.type == THINNED)
-        self.events_thinned += summed
+        self._tally.thinned += sum(event.stands_for for event in left if event.type == THINNED)
         logger.debug("thinned offsets %d to %d: %d bytes saved", first.base_offset, last.last_offset, saved)
         return saved

@@ -272,3 +272,36 @@ async def test_what_every_sink_has_read_makes_room_for_new_events(opened):
     await log.append(bulky())
     assert 1 < log.first_offset <= log.cursors["far"].next_offset
     assert await gaps(log) == []
+
+
+# -- room -------------------------------------------------------------------------------------------------------------
+
+
+async def test_a_batch_that_is_larger_than_the_last_part_of_a_small_log_finds_room(opened, clock):
+    """The bound is ours also where 95 % of it are not used yet."""
+    log = await opened(size_bytes_max=MB)
+    for _ in range(20):
+        await log.append(bulky(120))
+    assert log.first_offset > 1
+
+
+async def test_what_is_to_be_told_finds_room_too(opened, clock):
+    log = await opened(size_bytes_max=MB)
+    await log.append([reading()], Riders({"far": Cursor(1)}))
+    for _ in range(60):
+        for _ in range(7):
+            await log.append(bulky(3))
+        clock.pass_s(TELL_EVERY_S)
+        await log.append([reading()] * 10)
+    assert log.events_trimmed_unread > 0
+
+
+async def test_the_metric_of_losses_counts_each_once(opened, clock):
+    log = await opened(size_bytes_max=MB)
+    await log.append([reading()], Riders({"far": Cursor(1)}))
+    while log.first_offset < 3000:
+        await log.append(bulky())
+        clock.pass_s(TELL_EVERY_S / 4)
+    clock.pass_s(TELL_EVERY_S)
+    await log.tell_losses()
+    assert log.tally.lost["size"] == log.events_trimmed_unread == log.first_offset - 1

@@ -254,7 +254,7 @@ async def thinned(log):
 async def test_a_full_log_gives_up_detail_before_history(opened, clock):
     log = await opened(size_bytes_max=MB)
     keys = 0
-    while (await log._head.store.pages())[1] * 1024 < 0.97 * MB or not log.events_thinned:
+    while (await log._head.store.pages())[1] * 1024 < 0.97 * MB or not log.tally.thinned:
         await fill(log, clock, 20)
         keys += 20
     assert log.first_offset == 1, "nothing is gone while there is detail to give up"
@@ -262,7 +262,7 @@ async def test_a_full_log_gives_up_detail_before_history(opened, clock):
     assert sum(event.stands_for for event in events) == log.next_offset - 1
     assert sum(event.type == "input" for event in events) == keys
     assert sum(event.type == THINNED for event in events) > 100
-    assert log.events_thinned > 1000
+    assert log.tally.thinned > 1000
 
 
 async def test_only_when_nothing_is_left_to_sum_up_does_the_oldest_go(opened, clock):
@@ -330,11 +330,11 @@ async def test_a_hand_that_let_go_is_free(opened, clock):
     let_go = log.hold(lambda: [(1, 10**9)])
     await fill(log, clock, 120)
     await log._retention.thinner.make_room(MB, log.next_offset)
-    assert log.events_thinned == 0
+    assert log.tally.thinned == 0
     let_go()
     log._retention.thinner._upto = 0
     await thinned(log)
-    assert log.events_thinned > 0
+    assert log.tally.thinned > 0
 
 
 async def test_what_was_given_and_not_acknowledged_one_by_one_is_in_hand(opened, clock):

@@ -50,7 +50,7 @@ async def test_what_is_in_flight_stays_and_what_follows_is_summed_up_in_one_chai
     await until(lambda: not spine.forwarder._read)  # it tried to connect anew, and has nothing in memory
     while await log._retention.thinner.make_room(10**6, log.next_offset):
         pass
-    assert log.events_thinned > 0
+    assert log.tally.thinned > 0
     sink.mute, sink.down = False, None
     await until(lambda: sink.arrived and sink.arrived[-1].offset == log.next_offset - 1)
     in_flight = [event for event in sink.arrived if event.offset < handed_out]
@@ -69,4 +69,4 @@ async def test_what_is_not_in_flight_any_more_may_be_summed_up(spine, clock):
     spine.offer(1.0, urgent=True)  # something that the cursor rides with
     await until(lambda: log.cursors["home"].next_offset > 500)
     assert await log._retention.thinner.make_room(10**6, log.next_offset)
-    assert log.events_thinned > 0
+    assert log.tally.thinned > 0
