@@ -161,4 +161,4 @@ async def test_when_even_the_last_part_is_used_up_cursors_still_move(spine):
     recorder.ride("far", Cursor(2, 1), 10_000)
     recorder.offer([event("door/contact", urgent=True)])
     await recorder.flush()
-    assert (await log._head.store.cursors()) == [("far", 2, 1)], "in the file"
+    assert [tuple(row[:3]) for row in await log._head.store.cursors()] == [("far", 2, 1)], "in the file"

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from gateway import deliver
+from gateway import feed
 from gateway.clock import NS_PER_S
 from gateway.event import THINNED, Event
 from gateway.eventlog import EventLog, thin
@@ -16,7 +16,7 @@ from tests.spine.conftest import PlayedSink, Spine, until
 
 @pytest.fixture
 async def spine(tmp_path, clock, monkeypatch):
-    monkeypatch.setattr(deliver, "HELD_AT_START", 0)
+    monkeypatch.setattr(feed, "HELD_AT_START", 0)
     monkeypatch.setattr(thin, "TAIL_EVENTS_MAX", 300)
     log = await EventLog.open(tmp_path / "events.db", clock, when_full="thin")
     log._head.tail = Tail(300)
@@ -47,7 +47,7 @@ async def test_what_is_in_flight_stays_and_what_follows_is_summed_up_in_one_chai
     handed_out = spine.forwarder.handed_out
     sink.down = "away"
     sink.cut()  # some of it may have arrived there, whatever we know
-    await until(lambda: not spine.forwarder._read)  # it tried to connect anew, and has nothing in memory
+    await until(lambda: not spine.forwarder._feed._read)  # it tried to connect anew, and has nothing in memory
     while await log._retention.thinner.make_room(10**6, log.next_offset):
         pass
     assert log.tally.thinned > 0
@@ -57,6 +57,10 @@ async def test_what_is_in_flight_stays_and_what_follows_is_summed_up_in_one_chai
     assert [event.offset for event in in_flight] == list(range(1, handed_out))
     assert THINNED in {event.type for event in sink.arrived}
     assert sum(event.stands_for for event in sink.arrived) == log.next_offset - 1
+    await until(lambda: spine.forwarder.cursor.next_offset == log.next_offset)
+    ledger = spine.forwarder.cursor.ledger
+    summed = sum(event.stands_for - 1 for event in sink.arrived)
+    assert (ledger.delivered, ledger.evicted) == (len(sink.arrived), {"thinned": summed}), "and nothing unaccounted"
     assert all(sink.previous[event.offset] == before.offset for before, event in pairwise(sink.arrived))
 
 
