@@ -12,7 +12,7 @@ import logging
 from collections import deque
 from collections.abc import Callable
 
-from gateway.event import Event
+from gateway.event import THINNED, Event
 from gateway.eventlog import HELD_AT_START, Cursor, EventLog
 from gateway.ledger import Book, Ledger
 from gateway.selection import Selection
@@ -21,7 +21,7 @@ from gateway.window import Window
 
 logger = logging.getLogger("gateway.deliver")
 
-WAITING_TYPES = frozenset({"reading"})
+WAITING_TYPES = frozenset({"reading", THINNED})
 """Types that are worth less at a wrong time than late."""
 
 READ_EVENTS = 500

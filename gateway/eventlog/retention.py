@@ -33,6 +33,9 @@ FULL_AT = 0.95
 """Trim when this part of the byte bound is in use: the rest is room for the write-ahead log to be folded in, and for
 urgent events where readings are refused."""
 
+URGENT_UNTIL = 0.99
+"""Where readings are refused, urgent events are taken up to here. The rest is for cursors: they are what makes room."""
+
 CURSOR_KEPT_S = 7 * 86400.0
 """How long the cursor of a consumer that is configured no more waits for its return."""
 
@@ -95,16 +98,19 @@ class Retention:
     # -- at the byte bound --------------------------------------------------------------------------------------------
 
     async def admit(self, events: Sequence[Event]) -> None:
-        """Under `refuse`: whether these may be written. Urgent events have the last part of the file to themselves.
+        """Under `refuse`: whether these may be written. Urgent events have most of the last part to themselves.
 
         Raises:
-            LogFull: some of them are not urgent, and there is no room that could be made without losing what is unread.
+            LogFull: there is no room for them that could be made without losing what is unread. Without those that are
+                not urgent there may be.
         """
-        if self.keep.when_full != "refuse":
+        if self.keep.when_full != "refuse" or not events:
             return
-        if self._room_bytes > 0 or all(event.urgent for event in events):
+        urgent = all(event.urgent for event in events)
+        more = (URGENT_UNTIL - FULL_AT) * self.keep.size_bytes_max if urgent else 0.0
+        if self._room_bytes + more > 0:
             return
-        while await self._excess() > 0:
+        while await self._excess() > more:
             if not await self.make_room():
                 raise self.full()
 

@@ -23,6 +23,8 @@ thinned once: what is rewritten is not rewritten again.
 reaches over a cursor. `previous` chains what the log holds, so a sink that was away gets the summaries in an unbroken
 chain, and whoever selects `reading` gets `reading.thin` with it.
 
+Looking up a time finds the beginning of the batch that holds it, so in old stretches some minutes early.
+
 *What is never touched.* Events in flight: those that a consumer was given and has not settled, from its committed
 cursor on (`Holds`), because it would otherwise get them again as a summary. What the newest checkpoint still needs. The
 newest batches, which are in memory as well. The exception: which events were on the wire when the process was

@@ -257,6 +257,8 @@ async def test_urgent_events_have_the_last_part_to_themselves_and_cursors_are_al
     with pytest.raises(LogFull):
         await fill_for_ever(log, 5, urgent=True)
     assert log.next_offset > end
+    _, used = await log._head.store.pages()
+    assert MB - used * store.PAGE_BYTES >= 4 * store.PAGE_BYTES, "something is left for cursors"
     await log.append([], Riders({"far": Cursor(2, 1)}))
     assert log.cursors["far"] == Cursor(2, 1)
     await log.close()
