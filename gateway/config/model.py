@@ -84,7 +84,7 @@ class KeepConfig(Options):
     )
 
     @property
-    def bounds(self) -> KeepArguments:
+    def arguments(self) -> KeepArguments:
         """As the event log wants them."""
         return KeepArguments(
             size_bytes_max=self.size_bytes_max,
