@@ -76,11 +76,9 @@ class Gateway:
         self.started_ns = self.started_mono_ns = 0
 
     async def __aenter__(self) -> Self:
-        config, keep, clock = self.config, self.config.buffer.keep, self.clock
+        config, clock = self.config, self.clock
         self.started_ns, self.started_mono_ns = read_together(clock)
-        self.log = await EventLog.open(
-            config.buffer.path, clock, size_bytes_max=keep.size_bytes_max, keep_for_s=keep.for_s
-        )
+        self.log = await EventLog.open(config.buffer.path, clock, **config.buffer.keep.arguments)
         self.clock.has_seen(self.log.newest_ns)
         self.latest = Latest(lambda: birth(self), lambda: lasting(self.config.devices), self.log.dated)
         folds = {"latest": self.latest}
@@ -131,7 +129,7 @@ class Gateway:
             raise ConfigError(plan.problems)
         sinks = [(sink, None if sink.id in plan.sinks.untouched else self._sink(sink)) for sink in new.sinks]
         if keep != self.config.buffer.keep:
-            await self.log.keep(size_bytes_max=keep.size_bytes_max, keep_for_s=keep.for_s)
+            await self.log.keep(**keep.arguments)
             self.recorder.trim_soon()
         await asyncio.gather(
             self.acquirer.end(plan.devices.stopping, RELOAD_STOP_WITHIN_S),

@@ -116,6 +116,11 @@ class Forwarder:
         """The first event that is not settled, and the ledger of everything before it."""
         return self._feed.cursor
 
+    @property
+    def handed_out(self) -> int:
+        """The offset behind the last event that this sink may have seen, or is about to see."""
+        return self._feed.handed_out
+
     # -- the session's ear (`gateway.sink.Report`) --------------------------------------------------------------------
 
     def settled(self, offset: int, verdict: Verdict, reason: str = "") -> None:

@@ -9,6 +9,7 @@
     │   ├── LogTooNew           written by a newer version of the gateway
     │   ├── LogCorrupt          the file is not a log, or a checksum does not match
     │   └── StoreUnavailable    the disk refuses; what was not committed is kept and tried again
+    │       └── LogFull         the log is at its bound and set to refuse: these events will not fit later either
     ├── LinkError               a sink cannot be reached, or refuses us as a whole
     └── ControlError
         └── NotRunning          nobody listens on the control socket
@@ -92,6 +93,10 @@ class LogCorrupt(LogError):
 
 class StoreUnavailable(LogError):
     """The disk refused a transaction: full, read-only, dying. The batch is kept by the caller and tried again."""
+
+
+class LogFull(StoreUnavailable):
+    """The log is at its byte bound, and `when_full: refuse` keeps what is in it: some of the events cannot be taken."""
 
 
 class LinkError(GatewayError):

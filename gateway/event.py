@@ -9,7 +9,7 @@ prove that it missed nothing.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final, Literal
 
@@ -30,11 +30,15 @@ TYPE_SUFFIX: Final = ".v1"
 VALUE_TYPES: Final = frozenset({"reading", "state", "input", "output.changed"})
 """Types whose `data` always has a `value`, null included: the absence of good data is information."""
 
+THINNED: Final = "reading.thin"
+"""Type of what stands for several readings that the log had no more room for. Its `data["count"]` says for how many."""
+
 URGENT_TYPES: Final = frozenset({"state", "input", "output.changed"})
 """Types that are committed as soon as the writer is idle, unless their channel says otherwise."""
 
 EVENT_TYPES: Final[Mapping[str, str]] = {
     "reading": "a measured value",
+    THINNED: "readings of a minute as min, mean and max, where the log had no more room for each of them",
     "state": "a level that holds until it changes: contact, motion",
     "input": "an occurrence without a retained state: click, key, scan",
     "output.changed": "an output has another level; `cause` names the event that asked for it",
@@ -80,8 +84,8 @@ class Event(msgspec.Struct, frozen=True, gc=False):
 
     `time` and `recorded` are nanoseconds UTC, `mono` is nanoseconds of CLOCK_BOOTTIME within `boot`. `synced` is False
     where the wall clock was known to be wrong. `cause` is the id of the event that made this one happen. `data` holds
-    what only this type has; its keys never repeat those of the fields. `urgent` asks for a commit at once; it is not
-    stored.
+    what only this type has; its keys never repeat those of the fields. `urgent` asks for a commit at once, and keeps
+    a reading from being thinned.
     """
 
     type: str
@@ -104,31 +108,47 @@ class Event(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def id(self) -> str:
-        """`<run>-<offset>`: equal ids are always the same event."""
-        return f"{self.run}-{self.offset}"
+        """`<run>-<offset>`: equal ids are always the same event. `~<count>` behind it where it stands for so many."""
+        return f"{self.run}-{self.offset}" if self.type != THINNED else f"{self.run}-{self.offset}~{self.stands_for}"
+
+    @property
+    def stands_for(self) -> int:
+        """How many events this one stands for, itself included (CloudEvents' `sampledrate`)."""
+        return int(self.data["count"]) if self.type == THINNED else 1
 
 
 def stamp(event: Event, *, offset: int, recorded: int, run: str, boot: str) -> Event:
-    """The event as the log recorded it. Positional, because this runs for every event."""
-    return Event(
-        event.type,
-        event.subject,
-        event.time,
-        event.mono,
-        event.value,
-        event.unit,
-        event.quality,
-        event.reason,
-        event.cause,
-        event.data,
-        event.synced,
-        event.simulated,
-        event.urgent,
-        offset,
-        recorded,
-        run,
-        boot,
-    )
+    """The event as the log recorded it."""
+    return stamped([event], first=offset, recorded=recorded, run=run, boot=boot)[0]
+
+
+def stamped(events: Iterable[Event], *, first: int, recorded: int, run: str, boot: str) -> list[Event]:
+    """The events of one commit as the log recorded them, the first at offset `first`.
+
+    Positional and in one loop, because this runs for every event. Copies, because an event may be offered twice.
+    """
+    return [
+        Event(
+            e.type,
+            e.subject,
+            e.time,
+            e.mono,
+            e.value,
+            e.unit,
+            e.quality,
+            e.reason,
+            e.cause,
+            e.data,
+            e.synced,
+            e.simulated,
+            e.urgent,
+            offset,
+            recorded,
+            run,
+            boot,
+        )
+        for offset, e in enumerate(events, first)
+    ]
 
 
 def rfc3339(time_ns: int) -> str:
@@ -159,6 +179,7 @@ class CloudEvent(msgspec.Struct, omit_defaults=True):
     clocksync: bool = True
     simulated: bool = False
     causationid: str = ""
+    sampledrate: int = 1
 
 
 class CloudEventEncoder:
@@ -195,6 +216,7 @@ class CloudEventEncoder:
             event.synced,
             event.simulated,
             event.cause,
+            event.stands_for,
         )
 
     def _time(self, time_ns: int) -> str:

@@ -12,8 +12,8 @@ import logging
 from collections import deque
 from collections.abc import Callable
 
-from gateway.event import Event
-from gateway.eventlog import Cursor, EventLog
+from gateway.event import THINNED, Event
+from gateway.eventlog import HELD_AT_START, Cursor, EventLog
 from gateway.ledger import Book, Ledger
 from gateway.selection import Selection
 from gateway.sink import Outgoing
@@ -21,7 +21,7 @@ from gateway.window import Window
 
 logger = logging.getLogger("gateway.deliver")
 
-WAITING_TYPES = frozenset({"reading"})
+WAITING_TYPES = frozenset({"reading", THINNED})
 """Types that are worth less at a wrong time than late."""
 
 READ_EVENTS = 500
@@ -48,6 +48,7 @@ class Feed:
         self._book = Book(ledger or Ledger(start.next_offset))
         self.window = Window(start)
         self._read: deque[Event] = deque()
+        self._handed_out = start.next_offset + HELD_AT_START
         self.passed_over = 0
         """How many events were not wanted, since somebody set this to 0."""
 
@@ -59,13 +60,20 @@ class Feed:
         return Cursor(cursor.next_offset, cursor.previous, self._book.ledger)
 
     @property
+    def handed_out(self) -> int:
+        """The offset behind the last event that was ever handed out, or is in memory for that."""
+        read = self._read[-1].offset + 1 if self._read else self.window.read_from
+        self._handed_out = max(self._handed_out, read)
+        return self._handed_out
+
+    @property
     def at_end(self) -> bool:
         """Everything in the log has been handed out or passed over."""
         return self.window.read_from >= self._log.next_offset
 
     def begin_again(self) -> None:
         """From the cursor on, after a lost connection: everything that was not settled is handed out again."""
-        cursor = self.cursor
+        cursor, self._handed_out = self.cursor, self.handed_out
         self._book.begin_again()
         self.window = Window(cursor)
         self._read.clear()
@@ -109,6 +117,7 @@ class Feed:
             if not self._read:
                 return None
             event = self._read.popleft()
+            self._pass_what_was_summed_up(event.offset)
             if not self._selection.selects(event):
                 self._pass_by(event.offset)
             elif self.window.went_ahead(event.offset):
@@ -118,6 +127,12 @@ class Feed:
             elif not self.window.pass_over(event.offset):
                 self._read.appendleft(event)
                 return None
+
+    def _pass_what_was_summed_up(self, upto: int) -> None:
+        """Offsets that the log has no more because a later event stands for them (`eventlog.thin`)."""
+        at = self.window.read_from
+        if at < upto and not self.window.passing_over:
+            self._book.evicted(at, upto - 1, "thinned")
 
     def _pass_by(self, offset: int) -> None:
         self.window.skip_to(offset + 1)

@@ -42,6 +42,8 @@ class Tally:
         """Events by type."""
         self.lost: Counter[str] = Counter()
         """Events that a `log.gap` counts as lost, by its reason."""
+        self.thinned = 0
+        """Readings that were summed up for room."""
         self.batches = self.batch_bytes = 0
         self.commit_s = Histogram(COMMIT_S)
 
@@ -54,4 +56,4 @@ class Tally:
         if "log.gap" in types:
             for event in events:
                 if event.type == "log.gap":
-                    self.lost[event.reason] += int(event.data.get("count", 0))
+                    self.lost[event.reason] += int(event.data.get("count", 0)) - int(event.data.get("told_before", 0))

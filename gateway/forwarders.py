@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple
 
 from gateway.config import Config, SinkConfig
 from gateway.deliver import Forwarder
-from gateway.eventlog import Cursor, EventLog
+from gateway.eventlog import HELD_AT_START, Cursor, EventLog
 from gateway.ledger import Ledger
 from gateway.plugins import Plugins
 from gateway.record import CURSOR_AFTER_ACKS, Recorder
@@ -39,6 +39,7 @@ class Forwarders(Mapping[str, Forwarder]):
         """`make` gives the forwarder of a sink, `begin` runs it."""
         self._log, self._recorder, self._make, self._run = log, recorder, make, begin
         self._running: dict[str, _Running] = {}
+        log.hold(self._held)
 
     def __getitem__(self, sink_id: str) -> Forwarder:
         return self._running[sink_id].forwarder
@@ -85,6 +86,12 @@ class Forwarders(Mapping[str, Forwarder]):
     async def drain(self, timeout_s: float) -> None:
         """Deliver what is in the log as far as that is possible in this time, and end."""
         await asyncio.gather(*(forwarder.drain(timeout_s) for forwarder in self.values()))
+
+    def _held(self) -> Iterator[tuple[int, int]]:
+        """What the sinks have in their hands, from the committed cursor of each on; absent ones may have had a part."""
+        for sink_id, cursor in self._log.cursors.items():
+            begin = cursor.next_offset
+            yield begin, self[sink_id].handed_out if sink_id in self else begin + HELD_AT_START
 
     def protected(self) -> int:
         """The lowest offset that is still to be read: by a sink, or by one that may come back."""

@@ -13,7 +13,7 @@ comes.
 
 When the disk refuses, the batch is kept and tried again with the same events; what gathers meanwhile is bounded.
 Over the bound the oldest events are dropped, and the next commit begins with a `log.gap` that counts them by
-subject.
+subject. A log that is full and set to refuse is another matter: what it does not take is counted, and not kept.
 """
 
 from __future__ import annotations
@@ -29,10 +29,11 @@ from typing import Any
 import msgspec
 
 from gateway.clock import NS_PER_S, Clock, read_together
-from gateway.errors import LogError
+from gateway.errors import LogError, LogFull
 from gateway.event import Event, sequence
-from gateway.eventlog import MAX_BATCH_EVENTS, Checkpoint, Cursor, DeadLetter, EventLog, Riders
+from gateway.eventlog import MAX_BATCH_EVENTS, Checkpoint, Cursor, DeadLetter, EventLog, Riders, told
 from gateway.folds import Folds, due, pack
+from gateway.refused import Refused
 from gateway.steps import StepWatch
 from gateway.urgency import PER_S_MAX, STORM_S, Urgency
 from gateway.watchdog import Stage
@@ -46,7 +47,6 @@ CURSOR_ALONE_ACKS = 10_000
 TRIM_EVERY_S = 600.0
 TRIM_AGAIN_S = 1.0
 RETRY_FIRST_S, RETRY_MAX_S = 0.1, 4.0
-GAP_SUBJECTS_MAX = 50
 LOOK_EVERY_S = 2.0
 """How often an idle gateway compares its clocks."""
 
@@ -86,6 +86,7 @@ class Recorder:
         self._letters: list[DeadLetter] = []
         self._folds, self._checkpoint = folds, Checkpoint(folded_from or log.next_offset, b"")
         self._checkpoint_due = False
+        self._refused = Refused()
         self._wake = asyncio.Event()
         self._turned, self._ended = asyncio.Event(), asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
@@ -207,9 +208,16 @@ class Recorder:
             await self._turned.wait()
 
     async def watch_clock(self) -> None:
-        """Compare the clocks now and then, until `stop`: also when nothing happens that would be committed."""
+        """Compare the clocks now and then, until `stop`: also when nothing happens that would be committed.
+
+        On the way the log tells what it had to let go.
+        """
         while not self._stopping:
             self.look_at_clock()
+            with contextlib.suppress(LogError):  # the next commit says what is wrong, and this is tried again
+                if await self._log.tell_losses():
+                    for committed in tuple(self._watchers):
+                        committed([])
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._ended.wait(), LOOK_EVERY_S)
 
@@ -280,7 +288,7 @@ class Recorder:
         riders = self._riders()
         if not self._batch and not riders:
             return
-        stamped = await self._log.append(self._batch, riders)
+        stamped = await self._append(riders)
         self._batch = []
         self._rode(riders)
         self._recovered()
@@ -300,21 +308,42 @@ class Recorder:
         if self._folds and since and (last or due(since, at - self._log.first_offset)):
             self._checkpoint, self._checkpoint_due = Checkpoint(at, pack(self._folds)), True
 
+    async def _append(self, riders: Riders) -> list[Event]:
+        """A log that is full and set to refuse takes what is urgent, or only what rides along: see `refused`."""
+        for urgent_too in (False, True):
+            try:
+                stamped = await self._log.append(self._batch, riders)
+                break
+            except LogFull as full:
+                if not self._refused.full:
+                    logger.error("%s", full)  # noqa: TRY400 - the sentence says all
+                left = self._refused.without(self._batch, urgent=urgent_too)
+                self.dropped_total += len(self._batch) - len(left)
+                self._batch = left
+        else:
+            stamped = await self._log.append([], riders)
+        self._refused.taken(self._batch, self._clock.mono_ns())
+        return stamped
+
     def _take(self) -> list[Event]:
         batch = [self._gap()] if self._dropped else []
+        if (refused := self._refused.to_tell(self._clock.mono_ns(), last=self._stopping)) is not None:
+            batch.append(self._gap_of(refused, "full", urgent=True))
         while self._pending and len(batch) < MAX_BATCH_EVENTS:
             batch.append(self._pending.popleft())
         self._urgent = self._urgent and bool(self._pending)
         return batch
 
     def _gap(self) -> Event:
-        named = dict(self._dropped.most_common(GAP_SUBJECTS_MAX))
-        lost = self._dropped.total()
+        data = told(self._dropped.total(), self._dropped)
         self._dropped = Counter()
-        data = {"count": lost, "subjects": named, "rest": lost - sum(named.values())}
+        return self._gap_of(data, "overload")
+
+    def _gap_of(self, data: dict[str, Any], reason: str, *, urgent: bool = False) -> Event:
         now, mono = read_together(self._clock)
         synced, simulated = self._clock.synced(), self._simulated
-        return Event("log.gap", "gateway", now, mono, reason="overload", data=data, synced=synced, simulated=simulated)
+        told = Event("log.gap", "gateway", now, mono, reason=reason, data=data, synced=synced, simulated=simulated)
+        return msgspec.structs.replace(told, urgent=urgent)
 
     def _may_hurry(self, subjects: Sequence[str]) -> bool:
         """Whether one of these urgent events may have a commit at once. All are counted."""

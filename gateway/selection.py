@@ -12,7 +12,7 @@ import re
 from collections.abc import Collection
 from typing import Final
 
-from gateway.event import EVENT_TYPES, Event, Quality
+from gateway.event import EVENT_TYPES, THINNED, Event, Quality
 
 ALWAYS: Final = frozenset({"log.gap", "event.refused"})
 
@@ -36,6 +36,8 @@ class Selection:
         self._subjects = None if subjects is None else _any_of(map(_subject_expression, subjects))
         self._qualities = None if qualities is None else frozenset(qualities)
         self._known: dict[tuple[str, str], bool] = {}
+        self.by_name = qualities is None
+        """Whether type and subject decide alone."""
         self.everything = types is None and subjects is None and qualities is None
 
     def selects(self, event: Event) -> bool:
@@ -45,15 +47,23 @@ class Selection:
             return False
         return self.names(event.type, event.subject)
 
+    def may_select(self, event_type: str, subject: str) -> bool:
+        """Whether some event of that type about that subject passes: a look before the rest of it is decoded."""
+        return event_type in ALWAYS or self.names(event_type, subject)
+
     def names(self, event_type: str, subject: str) -> bool:
         """Whether events of that type about that subject are wanted, whatever their quality."""
         known = self._known.get((event_type, subject))
         if known is None:
             if len(self._known) >= _KNOWN_MAX:
                 self._known.clear()
-            known = _matches(self._types, event_type) and self.names_subject(subject)
+            known = self._names_type(event_type) and self.names_subject(subject)
             self._known[event_type, subject] = known
         return known
+
+    def _names_type(self, event_type: str) -> bool:
+        """A thinned reading stands for readings: whoever wants those gets it."""
+        return _matches(self._types, event_type) or (event_type == THINNED and _matches(self._types, "reading"))
 
     def names_subject(self, subject: str) -> bool:
         return _matches(self._subjects, subject)

@@ -16,6 +16,7 @@ from gateway.errors import ConfigError, Problem
 
 if TYPE_CHECKING:
     from gateway.config import Config, DeviceConfig
+    from gateway.config.model import KeepConfig
 
 SOURCE_CHARS_MAX = 120
 """A longer line of the file is cut around the place in question."""
@@ -103,11 +104,16 @@ def _starred(match: re.Match[str]) -> str:
     return match.string[match.start() : start] + "*" * (end - start) + match.string[end : match.end()]
 
 
-def page(path: Path, config: Config) -> str:
-    """What the configuration means, on one page."""
+def _keeps(keep: KeepConfig) -> str:
     from gateway.config.sentences import duration_text, size_text
 
-    keep = config.buffer.keep
+    count = "" if keep.events_max is None else f" and {look.counted(keep.events_max, 'event')}"
+    then = "" if keep.when_full == "evict" else f", then {keep.when_full}"
+    return f"{duration_text(keep.for_s)}, at most {size_text(keep.size_bytes_max)}{count}{then}"
+
+
+def page(path: Path, config: Config) -> str:
+    """What the configuration means, on one page."""
     labels = ", ".join(f"{name}={text}" for name, text in config.gateway.labels.items())
     pairs = [
         ("file", look.printable(str(path))),
@@ -115,7 +121,7 @@ def page(path: Path, config: Config) -> str:
         *([("labels", look.printable(labels))] if labels else []),
         ("log", look.printable(str(config.buffer.path))),
         *([("http", config.http.listen)] if config.http else []),
-        ("keeps", f"{duration_text(keep.for_s)}, at most {size_text(keep.size_bytes_max)}"),
+        ("keeps", _keeps(config.buffer.keep)),
     ]
     head = f"{click.style(config.gateway.id, bold=True)}  {click.style('ok', fg='green')}"
     parts = [f"{head}\n{look.fields(pairs)}", _devices(config), _sinks(config)]
@@ -177,6 +183,8 @@ def document(path: Path, config: Config) -> dict[str, Any]:
             "path": str(config.buffer.path),
             "keep_for_s": config.buffer.keep.for_s,
             "keep_bytes_max": config.buffer.keep.size_bytes_max,
+            "keep_events_max": config.buffer.keep.events_max,
+            "when_full": config.buffer.keep.when_full,
         },
         "http": None if config.http is None else {"listen": config.http.listen},
         "warnings": list(config.warnings),

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypedDict
 
 from pydantic import AfterValidator, Field, StringConstraints
 
@@ -33,6 +33,18 @@ __all__ = [
 ]
 
 _PORT = re.compile(r"[0-9]{1,5}")
+
+WhenFull = Literal["evict", "refuse", "thin"]
+
+
+class KeepArguments(TypedDict):
+    """Arguments of `eventlog.EventLog.open` and `keep`."""
+
+    size_bytes_max: int
+    keep_for_s: float
+    events_max: int | None
+    when_full: WhenFull
+
 
 Label = Annotated[str, StringConstraints(min_length=1, max_length=255)]
 
@@ -61,6 +73,25 @@ class KeepConfig(Options):
     size_bytes_max: Annotated[Size, Field(ge=1_000_000)] = Field(
         512_000_000, alias="size", description="the file never grows beyond this, at least 1MB"
     )
+    events_max: Annotated[int, Field(ge=1000)] | None = Field(
+        None,
+        alias="count",
+        description="forget what is beyond so many events and was read by every sink, at least 1000",
+    )
+    when_full: WhenFull = Field(
+        "evict",
+        description="at `size`: evict the oldest events, refuse new readings, or thin old readings to one a minute",
+    )
+
+    @property
+    def arguments(self) -> KeepArguments:
+        """As the event log wants them."""
+        return KeepArguments(
+            size_bytes_max=self.size_bytes_max,
+            keep_for_s=self.for_s,
+            events_max=self.events_max,
+            when_full=self.when_full,
+        )
 
 
 class BufferConfig(Options):

@@ -1,10 +1,27 @@
 """The event log: append-only, durable, replayable.
 
-`log` is the door, `head` its writing end, `tail` the newest events in memory. `retention` forgets, `times` and
-`anchors` know the time, `codec` packs, `store` speaks SQL, `lock` keeps it to one writer.
+`log` is the door, `head` its writing end, `tail` the newest events in memory, `pages` reads. `retention` forgets,
+`loss` counts what was not read, `thin` sums old readings up (`thinning` decides how). `times` and `anchors` know the
+time, `codec` packs, `store` speaks SQL, `lock` keeps it to one writer.
 """
 
 from gateway.eventlog.log import MAX_BATCH_EVENTS, EventLog
-from gateway.eventlog.words import Bounds, Checkpoint, Cursor, DeadLetter, Page, Riders
+from gateway.eventlog.loss import TELL_EVERY_S, told
+from gateway.eventlog.thin import HELD_AT_START
+from gateway.eventlog.words import Bounds, Checkpoint, Cursor, DeadLetter, Keep, Page, Riders, WhenFull
 
-__all__ = ["MAX_BATCH_EVENTS", "Bounds", "Checkpoint", "Cursor", "DeadLetter", "EventLog", "Page", "Riders"]
+__all__ = [
+    "HELD_AT_START",
+    "MAX_BATCH_EVENTS",
+    "TELL_EVERY_S",
+    "Bounds",
+    "Checkpoint",
+    "Cursor",
+    "DeadLetter",
+    "EventLog",
+    "Keep",
+    "Page",
+    "Riders",
+    "WhenFull",
+    "told",
+]

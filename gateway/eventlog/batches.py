@@ -8,6 +8,7 @@ from gateway.errors import LogCorrupt
 from gateway.event import Event
 from gateway.eventlog import codec, store
 from gateway.eventlog.store import BatchRow, Statement
+from gateway.selection import Selection
 
 
 class Batch(NamedTuple):
@@ -29,8 +30,8 @@ def insert(
     return (store.INSERT_BATCH, row)
 
 
-def decode(row: BatchRow) -> list[Event]:
-    """The events of a stored batch, checked.
+def decode(row: BatchRow, selection: Selection | None = None) -> list[Event]:
+    """The events of a stored batch, checked; only those that `selection` wants where one is given.
 
     Raises:
         LogCorrupt: the checksum does not match.
@@ -48,4 +49,5 @@ def decode(row: BatchRow) -> list[Event]:
         mono=row.mono,
         run=row.nonce,
         boot=row.boot,
+        selection=selection,
     )

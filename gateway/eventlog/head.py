@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from gateway.clock import Clock, read_together
-from gateway.event import Event, stamp
+from gateway.event import Event, stamped
 from gateway.eventlog import anchors, codec, store
 from gateway.eventlog.anchors import ANCHORING, BootAnchor
 from gateway.eventlog.batches import Batch, decode, insert
@@ -100,15 +100,13 @@ class Head:
     def batch(self, events: Sequence[Event]) -> Batch:
         """The events stamped and packed, and the statements that write them. Moves nothing."""
         recorded, mono = self._clock.wall_ns(), self._clock.mono_ns()
-        stamped = [
-            stamp(event, offset=offset, recorded=recorded, run=self.run, boot=self._clock.boot_id)
-            for offset, event in enumerate(events, self.next_offset)
-        ]
-        blob = codec.pack(stamped, recorded=recorded, mono=mono)
-        crc, telling = codec.checksum(blob), _telling(stamped)
+        boot = self._clock.boot_id
+        taken = stamped(events, first=self.next_offset, recorded=recorded, run=self.run, boot=boot)
+        blob = codec.pack(taken, recorded=recorded, mono=mono)
+        crc, telling = codec.checksum(blob), _telling(taken)
         rule_time = self._rule_time_of(telling, mono)
-        row = insert(stamped, blob, crc, run_id=self._run_id, recorded=recorded, mono=mono, rule_time=rule_time)
-        return Batch(stamped, blob, crc, mono, [row, *self._anchor_statements(telling)])
+        row = insert(taken, blob, crc, run_id=self._run_id, recorded=recorded, mono=mono, rule_time=rule_time)
+        return Batch(taken, blob, crc, mono, [row, *self._anchor_statements(telling)])
 
     def sent(self, batch: Batch) -> None:
         """The batch is on its way to the disk. If its fate stays unknown, `found_after_all` looks for it."""

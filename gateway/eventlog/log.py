@@ -18,16 +18,18 @@ results.
 their corrected time (`anchors`); looking up a time and judging age go by the boot clock (`times`), so that no step
 of the wall clock hides or deletes anything.
 
-*The byte bound* is `max_page_count`. Before it is reached, and whenever SQLite reports no room, the oldest batches
-go in steps of 1 % of the log. What a sink had not read becomes a `log.gap` event in the same transaction.
+*The byte bound* is `max_page_count`. Before it is reached, and whenever SQLite reports no room, room is made in steps
+of 1 % of the log, as `when_full` says: the oldest batches go (`retention`), or old readings are summed up (`thin`), or
+what is new is refused. What a sink had not read is counted in the same transaction, and told in a `log.gap`.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import zlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -36,18 +38,20 @@ from gateway.clock import NS_PER_S, Clock
 from gateway.errors import StoreUnavailable
 from gateway.event import Event
 from gateway.eventlog import anchors, codec, store
-from gateway.eventlog.batches import Batch, decode
+from gateway.eventlog.batches import Batch
 from gateway.eventlog.head import Head
 from gateway.eventlog.lock import WriterLock
+from gateway.eventlog.pages import from_store, from_tail
 from gateway.eventlog.retention import Retention
 from gateway.eventlog.store import Statement
-from gateway.eventlog.words import Bounds, Checkpoint, Cursor, Page, Riders
+from gateway.eventlog.thin import Holds
+from gateway.eventlog.words import Bounds, Checkpoint, Cursor, Keep, Page, Riders, WhenFull
 from gateway.figures import Tally
+from gateway.selection import Selection
 
 logger = logging.getLogger("gateway.eventlog")
 
 MAX_BATCH_EVENTS = 4096
-PAGE_BATCHES_MAX = 64
 CHECKPOINT_CODEC = 1  # zlib (RFC 1950)
 CHECKPOINTS_KEPT = 2
 
@@ -57,9 +61,16 @@ class EventLog:
 
     @classmethod
     async def open(
-        cls, path: Path, clock: Clock, *, size_bytes_max: int = 512_000_000, keep_for_s: float = 30 * 86400.0
+        cls,
+        path: Path,
+        clock: Clock,
+        *,
+        size_bytes_max: int = 512_000_000,
+        keep_for_s: float = 30 * 86400.0,
+        events_max: int | None = None,
+        when_full: WhenFull = "evict",
     ) -> EventLog:
-        """Open the log at `path`, making it and its folder where they are missing.
+        """Open the log at `path`, making it and its folder where they are missing. The bounds are those of `Keep`.
 
         Raises:
             LogLocked, LogCorrupt, LogTooNew, StoreUnavailable: see `gateway.errors`.
@@ -71,7 +82,8 @@ class EventLog:
                 f"{path.parent}: the log's folder cannot be made ({error.strerror}): "
                 "make it, or choose another `buffer.path`"
             ) from error
-        log = cls(path, clock, WriterLock(path), size_bytes_max=size_bytes_max, keep_for_s=keep_for_s)
+        keep = Keep(keep_for_s, size_bytes_max, events_max, when_full)
+        log = cls(path, clock, WriterLock(path), keep)
         try:
             await log._open()
         except BaseException:
@@ -79,12 +91,12 @@ class EventLog:
             raise
         return log
 
-    def __init__(self, path: Path, clock: Clock, lock: WriterLock, *, size_bytes_max: int, keep_for_s: float) -> None:
+    def __init__(self, path: Path, clock: Clock, lock: WriterLock, keep: Keep) -> None:
         self.path = path.absolute()
         self._clock, self._lock = clock, lock
         self.tally = Tally()
         self._head = Head(clock, self.tally)
-        self._retention = Retention(self._head, clock, size_bytes_max=size_bytes_max, keep_for_s=keep_for_s)
+        self._retention = Retention(self._head, clock, keep, self.tally)
         self._turn = asyncio.Lock()
         self._appended = asyncio.Event()
         self.consumers: Collection[str] | None = None
@@ -119,7 +131,7 @@ class EventLog:
 
     @property
     def size_bytes_max(self) -> int:
-        return self._retention.size_bytes_max
+        return self._retention.keep.size_bytes_max
 
     @property
     def events_trimmed_unread(self) -> int:
@@ -143,8 +155,10 @@ class EventLog:
         logger.debug("log opened again at offset %d", self.next_offset)
 
     async def close(self) -> None:
-        """Let the transaction under way end, checkpoint, let the lock go. Safe to call twice."""
+        """Let the transaction under way end, tell what was lost, checkpoint, let the lock go. Safe to call twice."""
         async with self._turn:
+            with contextlib.suppress(StoreUnavailable):  # it is in the file, and told at the next start
+                await self._retention.tell()
             await self._head.store.close()
             self._lock.release()
 
@@ -158,6 +172,7 @@ class EventLog:
 
         Raises:
             StoreUnavailable: the disk refused.
+            LogFull: the log is set to refuse, and is full. Without those of the events that are not urgent it may do.
         """
         return await asyncio.shield(asyncio.ensure_future(self._append(events, riders or Riders())))
 
@@ -168,15 +183,21 @@ class EventLog:
                 if (found := await self._head.found_after_all(events)) is not None:
                     self._committed(found, riders.cursors)
                     return found
+            await self._retention.admit(events)
             while True:
                 try:
+                    if self._retention.owes:
+                        await self._retention.tell()
                     return await self._commit(events, riders)
-                except StoreUnavailable:
+                except StoreUnavailable as refused:
                     # Only our own bound is ours to make room under: when others filled the disk, history is no use.
-                    if self._head.store.broken or not await self._retention.near_bound():
+                    needed = len(self._head.batch(events).blob) if events else 0
+                    if self._head.store.broken or not await self._retention.near_bound(needed):
                         raise
-                    if not await self._retention.make_room():
-                        raise
+                    if not await self._retention.make_room(needed):
+                        raise (
+                            self._retention.full() if self._retention.keep.when_full == "refuse" else refused
+                        ) from None
 
     async def _commit(self, events: Sequence[Event], riders: Riders) -> list[Event]:
         if len(events) > MAX_BATCH_EVENTS:
@@ -197,6 +218,7 @@ class EventLog:
         self.tally.commit_s.observe((self._clock.mono_ns() - began_ns) / NS_PER_S)
         if batch:
             self._head.accepted(batch)
+            self._retention.written(batch)
 
     def _committed(self, stamped: list[Event], cursors: Mapping[str, Cursor]) -> None:
         self._head.moved(cursors)
@@ -210,7 +232,14 @@ class EventLog:
 
     # -- retention ----------------------------------------------------------------------------------------------------
 
-    async def keep(self, *, size_bytes_max: int, keep_for_s: float) -> None:
+    async def keep(
+        self,
+        *,
+        size_bytes_max: int,
+        keep_for_s: float,
+        events_max: int | None = None,
+        when_full: WhenFull = "evict",
+    ) -> None:
         """New bounds for this log. A smaller size is reached by the trims that follow, in steps.
 
         Raises:
@@ -218,10 +247,10 @@ class EventLog:
         """
         async with self._turn:
             await self._head.store.bound(size_bytes_max)
-            self._retention.size_bytes_max, self._retention.keep_for_s = size_bytes_max, keep_for_s
+            self._retention.keep = Keep(keep_for_s, size_bytes_max, events_max, when_full)
 
     async def trim(self, protected: int) -> bool:
-        """Forget batches older than the age bound that every sink has read, and make room under the byte bound.
+        """Forget batches beyond the bounds of age and count that every sink has read; make room under that of bytes.
 
         `protected` is the lowest offset that some sink has still to read. True where another step should follow soon.
         """
@@ -230,10 +259,33 @@ class EventLog:
             self._tell()  # of a gap, if there was one
             return more
 
+    async def tell_losses(self) -> bool:
+        """Record the `log.gap` that is due, if one is: what was lost since the last one, at most every 5 minutes."""
+        if not self._retention.owes:
+            return False
+        async with self._turn:
+            told = await self._retention.tell()
+            self._tell()
+            return told
+
+    def hold(self, holds: Holds) -> Callable[[], None]:
+        """`holds` tells, whenever asked, which ranges [begin, end) of offsets a consumer has in its hands.
+
+        Those are not thinned. Returns what ends that.
+        """
+        self._retention.thinner.holds.add(holds)
+        return lambda: self._retention.thinner.holds.discard(holds)
+
     # -- reading ------------------------------------------------------------------------------------------------------
 
-    async def read(self, offset: int, limit: int = 500, *, as_told: bool = False) -> Page:
+    async def read(
+        self, offset: int, limit: int = 500, *, selection: Selection | None = None, as_told: bool = False
+    ) -> Page:
         """Whole batches from `offset` on, until `limit` events are reached; empty at the end of the log.
+
+        With a `selection` only the events that it wants: the others are passed over before they are decoded, which is
+        some times as fast as reading all. Such a page may be empty before the end of the log, because one call looks
+        at a bounded number of events; its `next_offset` tells how far that was, and is the log's own at the end.
 
         Events of an unsynchronised stretch come at their corrected time; `as_told` leaves them as they were recorded.
 
@@ -244,15 +296,14 @@ class EventLog:
         gap = (offset, start - 1) if start > offset else None
         if start >= self.next_offset:
             return Page([], start, gap)
+        wanted = None if selection is None or selection.everything else selection
         if self._head.tail.holds(start):
-            events = self._head.tail.read(start, limit)
+            scan = from_tail(self._head.tail, start, limit, wanted)
         else:
-            events = await self._from_store(start, limit)
-        if events and events[0].offset > start:  # trimmed between the look and the read
-            gap = (offset, events[0].offset - 1)
-        if not as_told:
-            events = self.dated(events)
-        return Page(events, events[-1].offset + 1 if events else start, gap)
+            scan = await from_store(self._head.store, start, limit, wanted)
+        if scan.begin > start:  # trimmed between the look and the read
+            gap = (offset, scan.begin - 1)
+        return Page(scan.events if as_told else self.dated(scan.events), scan.end, gap)
 
     @property
     def time_known(self) -> bool:
@@ -262,19 +313,6 @@ class EventLog:
     def dated(self, events: list[Event]) -> list[Event]:
         """Events of this log as readers see them: those of an unsynchronised stretch at their corrected time."""
         return anchors.dated(self._head.anchors, events)
-
-    async def _from_store(self, start: int, limit: int) -> list[Event]:
-        events: list[Event] = []
-        while len(events) < limit:
-            rows = await self._head.store.batches_from(start, PAGE_BATCHES_MAX)
-            for row in rows:
-                events += [event for event in decode(row) if event.offset >= start]
-                if len(events) >= limit:
-                    break
-            if len(rows) < PAGE_BATCHES_MAX:
-                break
-            start = rows[-1].last_offset + 1
-        return events
 
     async def wait(self, offset: int) -> None:
         """Return once `offset` has been appended."""

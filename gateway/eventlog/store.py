@@ -60,6 +60,15 @@ LIMIT_CHECKPOINTS = (
 )
 TRIM = "DELETE FROM batch WHERE last_offset < ?"
 TRIM_RUNS = "DELETE FROM run WHERE id < (SELECT min(run) FROM batch)"
+DROP_ROWS = "DELETE FROM batch WHERE base_offset >= ? AND base_offset < ?"
+REWRITE = (  # of several neighbours the last is left: it keeps its instants and its run
+    "UPDATE batch SET base_offset = ?, count = ?, codec = ?, crc = ?, records = ? WHERE base_offset = ?"
+)
+KEEP_THINNED = (
+    "INSERT INTO meta(key, value) VALUES ('thinned', ?) ON CONFLICT(key) DO UPDATE SET value = excluded.value"
+)
+KEEP_LOSS = "INSERT INTO meta(key, value) VALUES ('loss', ?) ON CONFLICT(key) DO UPDATE SET value = excluded.value"
+FORGET_LOSS = "DELETE FROM meta WHERE key = 'loss'"
 DROP_CURSOR = "DELETE FROM cursor WHERE name = ?"
 MARK_UNUSED = (
     "INSERT INTO meta(key, value) VALUES ('unused/' || ?, ?) ON CONFLICT(key) DO UPDATE SET value = excluded.value"
@@ -90,6 +99,16 @@ class BatchRow(NamedTuple):
     anchor: int
 
 
+class BatchHead(NamedTuple):
+    """What a stored batch is, without its records."""
+
+    base_offset: int
+    last_offset: int
+    codec: int
+    nonce: str
+    bytes: int
+
+
 _BATCHES = (
     "SELECT base_offset, last_offset, recorded, mono, rule_time, codec, crc, records, nonce, boot, anchor "
     "FROM batch JOIN run ON run.id = batch.run "
@@ -97,6 +116,11 @@ _BATCHES = (
 _FROM = _BATCHES + (  # noqa: S608 - joined from constants only
     "WHERE base_offset >= coalesce((SELECT max(base_offset) FROM batch WHERE base_offset <= ?), 0) "
     "ORDER BY base_offset LIMIT ?"
+)
+_HEADS = (
+    "SELECT base_offset, last_offset, codec, nonce, length(records) FROM batch JOIN run ON run.id = batch.run "
+    "WHERE last_offset >= ?1 AND base_offset >= "
+    "coalesce((SELECT max(base_offset) FROM batch WHERE base_offset <= ?1), 0) ORDER BY base_offset LIMIT ?2"
 )
 _NEWEST = _BATCHES + "ORDER BY base_offset DESC LIMIT 1"
 _AT_OR_BEFORE = _BATCHES + "WHERE base_offset <= ? ORDER BY base_offset DESC LIMIT 1"
@@ -186,6 +210,10 @@ class Store:
         """At most `limit` batches, the first being the one that holds `offset` (or the first after it)."""
         return [BatchRow(*row) for row in await self.fetch(_FROM, (offset, limit))]
 
+    async def heads_from(self, offset: int, limit: int) -> list[BatchHead]:
+        """The batches that hold `offset` or come behind it."""
+        return [BatchHead(*row) for row in await self.fetch(_HEADS, (offset, limit))]
+
     async def newest(self) -> BatchRow | None:
         return next((BatchRow(*row) for row in await self.fetch(_NEWEST)), None)
 
@@ -234,6 +262,24 @@ class Store:
     async def kept_next_offset(self) -> int:
         rows = await self.fetch("SELECT value FROM meta WHERE key = 'next_offset'")
         return int(rows[0][0]) if rows else 0
+
+    async def loss(self) -> bytes | None:
+        """What was lost and is not told yet, as kept by `KEEP_LOSS`."""
+        return next((row[0] for row in await self.fetch("SELECT value FROM meta WHERE key = 'loss'")), None)
+
+    async def thinned(self) -> int:
+        """Up to which offset batches were rewritten, or found not worth it."""
+        return next((int(row[0]) for row in await self.fetch("SELECT value FROM meta WHERE key = 'thinned'")), 0)
+
+    async def checkpoint(self) -> int | None:
+        """The offset of the newest checkpoint: what comes from there on is read again at a start."""
+        ((offset,),) = await self.fetch("SELECT max(offset) FROM checkpoint")
+        return None if offset is None else int(offset)
+
+    async def given(self) -> list[tuple[int, int]]:
+        """The ranges of offsets that consumers were given and have not acknowledged one by one."""
+        rows = await self.fetch("SELECT min(offset), max(offset) + 1 FROM pending GROUP BY consumer")
+        return [(int(begin), int(end)) for begin, end in rows]
 
     async def bound(self, size_bytes_max: int) -> None:
         """The file may grow to this size from now on. It never shrinks: what is freed is used again.

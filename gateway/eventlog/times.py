@@ -103,6 +103,16 @@ class TimeIndex:
             return begins if begins > span.low else upto
         return upto
 
+    async def newest_begin_at(self, count: int, first_offset: int, next_offset: int) -> int:
+        """The offset at which the newest `count` events begin. Offsets that a run skipped count for nothing."""
+        for span in reversed(list(spans(await self._store.runs(), first_offset, next_offset))):
+            last = await self._store.at_or_before(span.high - 1)
+            end = span.low if last is None else last.last_offset + 1
+            if end - span.low >= count:
+                return end - count
+            count -= max(0, end - span.low)
+        return first_offset
+
     def _until(self, boot: str, age: Age) -> int | None:
         """The instant of that boot's clock before which its events are too old; None if nobody can tell."""
         if boot == age.boot:

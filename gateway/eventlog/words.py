@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from gateway.event import Event
 from gateway.ledger import Ledger
+
+WhenFull = Literal["evict", "refuse", "thin"]
+"""What happens at the byte bound: the oldest events go; the newest are not taken; old readings are summed up."""
 
 
 class Cursor(NamedTuple):
@@ -42,6 +45,16 @@ class Page(NamedTuple):
     events: list[Event]
     next_offset: int
     gap: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Keep:
+    """How much history the log holds. Age and count never take what a consumer has still to read; the bytes may."""
+
+    for_s: float = 30 * 86400.0
+    size_bytes_max: int = 512_000_000
+    events_max: int | None = None
+    when_full: WhenFull = "evict"
 
 
 @dataclass(frozen=True, slots=True)

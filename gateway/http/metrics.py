@@ -80,8 +80,12 @@ ROWS = (
     ),
     Row(
         "gateway_lost_events_total", "counter", ("reason",),
-        "events that a `log.gap` counts as lost: `overload` before the commit, `size` evicted unread",
-        _counted(lambda s: {"overload": 0, "size": 0, **s.tally.lost}),
+        "events that a `log.gap` counts as lost: `overload` before the commit, `full` not taken, `size` evicted unread",
+        _counted(lambda s: {"overload": 0, "full": 0, "size": 0, **s.tally.lost}),
+    ),
+    Row(
+        "gateway_thinned_events_total", "counter", (), "readings that were summed up because the log is full",
+        _one(lambda s: s.tally.thinned),
     ),
     Row("gateway_store_ok", "gauge", (), "1 while the disk takes events", _one(lambda s: s.log.store == STORE_OK)),
     Row("gateway_log_events", "gauge", (), "events in the log", _one(lambda s: s.log.next_offset - s.log.first_offset)),

@@ -37,6 +37,9 @@ BEGINS_WITHIN_S = (100.0, 20.0)
 
 RATIO_MIN, BYTES_MAX, RSS_MB_MAX = 0.3, 300, 55
 P50_MS_MAX, P99_MS_MAX = 3.0, 15.0
+APPENDED_PER_S, READ_S_MAX = 300_000, 1.5
+"""At 1000 per commit; a million events through a filter."""
+
 DISK_BUSY_MS = 20.0
 """Where a flush takes this long (p99) others use the disk, and the ratio of throughputs says more about them."""
 
@@ -54,7 +57,7 @@ class Bench:
         self.raw: dict[str, object] = {}
 
     def measure(self) -> None:
-        steps = (self._bytes, self._latency, self._throughput, self._profile, self._syscalls, self._start)
+        steps = (self._bytes, self._log, self._latency, self._throughput, self._profile, self._syscalls, self._start)
         for step in steps:
             self._probe()
             step()
@@ -75,6 +78,31 @@ class Bench:
         self._say("bytes per event at 100 per commit")
         found = runs.bytes_run(self._folder)
         self._add("bytes written per event, 100 per commit", found["log"], found["file"], "{:.0f} B", bar=BYTES_MAX)
+
+    def _log(self) -> None:
+        self._say("the event log alone")
+        found = runs.log_run(self._folder, quick=bool(self._quick))
+        ours, rows, ratio = found["appended_per_s"], found["rows_per_s"], found["ratio"]
+        self.figures += [
+            Figure(
+                "log: appends/s at 1000 per commit (bare: a row each)", f"{ours:.0f}", f"{rows:.0f}", ratio,
+                ">= 1.00 of bare", ratio >= 1, gate=True,
+            ),
+            Figure("  of them a second", f"{ours:.0f}", bar=f">= {APPENDED_PER_S}", ok=ours >= APPENDED_PER_S),
+        ]  # fmt: skip
+        count = found["read_events"]
+        for name, (wall_s, cpu_s) in found["read_s"].items():
+            said, bar = f"log: read {count} events, wanted: {name}", READ_S_MAX * count / 1e6
+            self.figures.append(Figure(said, f"{wall_s:.2f} s", bar=f"<= {bar:g} s", ok=wall_s <= bar))
+            self._add("  CPU of it", cpu_s, None, "{:.2f} s", bar=bar)
+        if found["device_bytes"] is None:
+            self.figures.append(
+                Figure("log: bytes that reach a device per event", "skipped: needs root and loop devices")
+            )
+        else:
+            name = "log: bytes that reach a device per event, 100 per commit"
+            self._add(name, found["device_bytes"], None, "{:.0f} B", bar=BYTES_MAX)
+        self.raw["log"] = found
 
     def _latency(self) -> None:
         self._say(f"latency at {PER_S} events a second")

@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
+from typing import Any
 
 from tests.bench.child import Child
 from tests.bench.wire import Arrival, Subscriber
@@ -214,6 +215,17 @@ def bytes_run(folder: Path) -> dict[str, float]:
             cwd=CONF.parents[2],
         )  # fmt: skip
     found: dict[str, float] = json.loads(done.stdout)
+    return found
+
+
+def log_run(folder: Path, *, quick: bool) -> dict[str, Any]:
+    """Appends, reads and device bytes of the event log alone: see `log.py`."""
+    with tempfile.TemporaryDirectory(dir=folder) as own:
+        done = subprocess.run(
+            [sys.executable, "-m", "tests.bench.log", own, *(["--quick"] if quick else [])],
+            capture_output=True, text=True, check=True, timeout=120, cwd=CONF.parents[2],
+        )  # fmt: skip
+    found: dict[str, Any] = json.loads(done.stdout)
     return found
 
 

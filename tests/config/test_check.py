@@ -42,6 +42,14 @@ def _run(*arguments, text=None, file=None):
     return CliRunner().invoke(check, [str(argument) for argument in arguments])
 
 
+def test_what_a_full_log_gives_up_is_shown(file):
+    text = RIGHT + "buffer: {keep: {count: 50000, when_full: refuse}}\n"
+    result = _run(file, text=text, file=file)
+    assert "  keeps  30d, at most 512MB and 50 000 events, then refuse" in result.output.splitlines()
+    shown = json.loads(_run("--json", file).output)["buffer"]
+    assert (shown["keep_events_max"], shown["when_full"]) == (50_000, "refuse")
+
+
 def test_a_right_file_is_shown_on_one_page(file):
     result = _run(file, text=RIGHT, file=file)
     assert result.exit_code == 0

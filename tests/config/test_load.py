@@ -50,6 +50,15 @@ def test_the_driver_says_how_often_where_the_yaml_is_silent():
     assert parse("devices: [{id: a, driver: chip}]").devices[0].every_s == 10.0
 
 
+def test_what_the_log_keeps_and_gives_up():
+    keep = parse("buffer: {keep: {for: 1h, size: 2MB, count: 5000, when_full: thin}}").buffer.keep
+    assert keep.arguments == {
+        "keep_for_s": 3600.0, "size_bytes_max": 2_000_000, "events_max": 5000, "when_full": "thin"
+    }  # fmt: skip
+    keep = parse("{}").buffer.keep
+    assert (keep.events_max, keep.when_full) == (None, "evict")
+
+
 @pytest.mark.parametrize("text", ["{}", "devices:\nsinks:\ngateway:\nbuffer:", "devices: []\nsinks: []"])
 def test_sections_may_be_missing_or_empty(text):
     config = parse(text)

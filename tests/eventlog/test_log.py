@@ -11,7 +11,7 @@ import pytest
 
 from gateway.errors import LogCorrupt, LogLocked, LogTooNew, StoreUnavailable
 from gateway.event import Event
-from gateway.eventlog import MAX_BATCH_EVENTS, Cursor, DeadLetter, EventLog, Riders, store
+from gateway.eventlog import MAX_BATCH_EVENTS, TELL_EVERY_S, Cursor, DeadLetter, EventLog, Riders, store
 from gateway.eventlog.tail import Tail
 from tests.clocks import ManualClock
 
@@ -114,6 +114,8 @@ async def test_the_file_never_grows_beyond_its_bound_and_unread_losses_are_count
     await log.append([reading()], Riders({"home": Cursor(1)}))
     for _ in range(200):
         await log.append([reading(subject=f"{os.urandom(40).hex()}/x") for _ in range(200)])
+    clock.pass_s(TELL_EVERY_S)
+    assert await log.tell_losses()
     events = await everything(log)
     gaps = [e for e in events if e.type == "log.gap"]
     await log.close()

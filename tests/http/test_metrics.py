@@ -25,6 +25,7 @@ def snapshot(**more):
     tally.batch([Event("reading", "a/b", 0, 0)] * 3, 60)
     tally.batch([Event("log.gap", "gateway", 0, 0, reason="size", data={"count": 17})], 40)
     tally.commit_s.observe(0.004)
+    tally.thinned = 6
     lateness = Histogram((0.01, 1.0))
     lateness.observe(0.5)
     parts = {
@@ -60,7 +61,8 @@ def test_what_is_shown_is_what_was_counted():
         ("gateway_events_recorded_total", "reading"): 3, ("gateway_events_recorded_total", "log.gap"): 1,
         ("gateway_batches_total",): 2, ("gateway_batch_bytes_total",): 100, ("gateway_pending_events",): 4,
         ("gateway_dropped_events_total",): 5, ("gateway_lost_events_total", "size"): 17,
-        ("gateway_lost_events_total", "overload"): 0, ("gateway_store_ok",): 0, ("gateway_log_events",): 100,
+        ("gateway_lost_events_total", "overload"): 0, ("gateway_lost_events_total", "full"): 0,
+        ("gateway_thinned_events_total",): 6, ("gateway_store_ok",): 0, ("gateway_log_events",): 100,
         ("gateway_log_bytes",): 1000, ("gateway_log_limit_bytes",): 2000, ("gateway_sink_connected", "home"): 1,
         ("gateway_sink_connections_total", "home"): 3, ("gateway_sink_lag_events", "home"): 50,
         ("gateway_sink_lag_seconds", "home"): 2.5, ("gateway_sink_delivered_events_total", "home"): 50,
