@@ -132,8 +132,7 @@ class Matcher:
         self._observe(at)
         found = self._fire(at) if at >= self._due else []
         self._number += 1
-        was_open = bool(self._partials)
-        fate = self._offer(at, mask, event, found) if was_open else _NOT_TAKEN
+        fate = self._offer(at, mask, event, found) if self._partials else _NOT_TAKEN
         if mask & self._pattern.start_bits and self._may_start(fate):
             self._start(at, mask, event, found)
         if mask & self._pattern.leading_bits:
@@ -158,37 +157,40 @@ class Matcher:
         wanted, due = pattern.leading_bits, FOREVER
         for partial in self._partials:
             wanted |= partial.node.wanted
-            due = min(due, partial.due)
+            if partial.due < due:  # noqa: PLR1730 - a call of min() costs more than the rest of the turn
+                due = partial.due
         if not self._partials or pattern.strict or pattern.mode != "single":
             wanted |= pattern.start_bits
         self._wanted = wanted
         self._due = -FOREVER if self._quiet_since is None else due
 
     def _offer(self, at: int, mask: int, event: Event, found: list[Match | Timeout]) -> int:
-        """Offer the event to what is open."""
+        """Offer the event to what is open, oldest start first."""
         fate, still_open = _NOT_TAKEN, []
         for partial in self._partials:
             if not mask & partial.node.wanted:
                 still_open.append(partial)
                 continue
-            node, hit = self._choose(partial, at, mask, event)
-            taken, completes, stays = None, node is None and partial.node.satisfied, node
+            left, hit = self._choose(partial, at, mask, event)
             if hit is not None:
-                taken = self._advanced(partial, *hit, at, event)
-                completes = taken.node.complete
-                stays = node if hit[0].forks else None
-                fate = max(fate, _COMPLETED if completes else _ADVANCED)
-            if completes:
-                self._complete(taken or partial, at, found)
+                fork = partial.copy(left) if left is not None and hit[0].forks else None
+                self._advance(partial, *hit, at, event)
+                complete, fate = partial.node.complete, _ADVANCED
+                if not complete:
+                    still_open.append(partial)
+                if fork is not None:
+                    still_open.append(fork)
+            elif left is not None:
+                complete = False
+                partial.stand(left)
+                still_open.append(partial)
+            else:
+                complete = partial.node.satisfied
+            if complete:
+                self._complete(partial, at, found)
                 if self._pattern.mode != "parallel":
                     self._partials = []
-                    return _COMPLETED if taken else _NOT_TAKEN
-            elif taken:
-                still_open.append(taken)
-            if stays is not None:
-                if stays is not partial.node:
-                    partial.stand(stays)
-                still_open.append(partial)
+                    return _NOT_TAKEN if hit is None else _COMPLETED
         self._partials = still_open
         self._bound()
         return fate
@@ -215,17 +217,19 @@ class Matcher:
                         return node.skipped, (option, fill)
         return node.skipped, None
 
-    def _advanced(self, partial: Partial, option: Option, fill: Fill, at: int, event: Event) -> Partial:
-        count = partial.count + 1 if option.repeats else 1
-        kept = partial.kept
-        if count > KEPT_MAX and kept is not None:
+    def _advance(self, partial: Partial, option: Option, fill: Fill, at: int, event: Event) -> None:
+        if option.repeats:
+            partial.count += 1
+            partial.filled |= fill.bit
+        else:
+            partial.count, partial.filled = 1, fill.bit
+        before = partial.kept
+        if partial.count > KEPT_MAX and before is not None:
             self.repetitions_dropped += 1
-            kept = kept.before
-        node = option.node(count)
-        taken = Partial(partial.attempt, node, at, self._number, Kept(kept, fill.name, event))
-        taken.count = count
-        taken.filled = partial.filled | fill.bit if option.repeats else fill.bit
-        return taken
+            before = before.before
+        partial.kept = Kept(before, fill.name, event)
+        partial.at, partial.number = at, self._number
+        partial.stand(option.node(partial.count))
 
     def _may_start(self, fate: int) -> bool:
         mode, strict = self._pattern.mode, self._pattern.strict
@@ -237,7 +241,7 @@ class Matcher:
 
     def _start(self, at: int, mask: int, event: Event, found: list[Match | Timeout]) -> None:
         for option in self._pattern.starts:
-            if mask & option.bits and self._was_quiet(option, at):
+            if mask & option.bits and (not option.leading or self._was_quiet(option, at)):
                 for fill in option.fills:
                     if mask & fill.bit and (fill.where is None or fill.where({}, event)):
                         self._begin(at, option, fill, event, found)
@@ -292,7 +296,7 @@ class Matcher:
         """Everything due by `at`, in order."""
         found: list[Match | Timeout] = []
         while due := [partial for partial in self._partials if partial.due <= at]:
-            first = min(due, key=lambda partial: (partial.due, partial.armed, not partial.ends))
+            first = due[0] if len(due) == 1 else min(due, key=Partial.turn)
             if first.ends:
                 self._complete(first, first.due, found)
                 self._partials.remove(first)

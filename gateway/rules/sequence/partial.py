@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from gateway.rules.sequence.graph import FOREVER, Node
 from gateway.rules.sequence.steps import Event
@@ -11,16 +11,14 @@ Steps = dict[str, tuple[Event, ...]]
 """Name of a condition -> the events that filled it, oldest first; names in the order of their first events."""
 
 
-@dataclass(frozen=True, slots=True)
-class Match:
+class Match(msgspec.Struct, frozen=True):
     """The steps are complete. `at` (ns): time of the completing event, or when a `not` had run its time."""
 
     at: int
     steps: Steps
 
 
-@dataclass(frozen=True, slots=True)
-class Timeout:
+class Timeout(msgspec.Struct, frozen=True):
     """`within` is over, at `at` (ns), for a start that matched nothing. `steps`: of its furthest partial match."""
 
     at: int
@@ -57,6 +55,7 @@ class Partial:
         self.stand(node)
 
     def stand(self, node: Node) -> None:
+        """Go to a node. Its timer counts from the last event."""
         self.node = node
         self.due, self.ends = self.attempt.deadline, False
         if node.end_after_ns is not None:
@@ -64,10 +63,16 @@ class Partial:
             self.ends = end <= self.due or node.end_after_ns >= FOREVER
             self.due = min(end, self.due)
 
-    @property
-    def armed(self) -> int:
-        """The number of the event that set the timer."""
-        return self.number if self.ends and self.due < self.attempt.deadline else self.attempt.started
+    def copy(self, node: Node) -> Partial:
+        """The same, but standing at another node."""
+        copy = Partial(self.attempt, node, self.at, self.number, self.kept)
+        copy.count, copy.filled = self.count, self.filled
+        return copy
+
+    def turn(self) -> tuple[int, int, bool]:
+        """Whose timer fires first: by time, then by the event that set it; a match before the timeout of its start."""
+        by_end = self.ends and self.due < self.attempt.deadline
+        return self.due, self.number if by_end else self.attempt.started, not self.ends
 
     @property
     def progress(self) -> tuple[int, int]:

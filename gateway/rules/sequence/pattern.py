@@ -236,7 +236,7 @@ class _Graph:
         if any(way.to == self.end for way in ways):
             node.end_after_ns = self._end_after(key.step, waits=any(not option.strict for option in node.options))
         if key.phase != FILLING:
-            node.guards = tuple(self._guards(key, max(way.to for way in ways)))
+            node.guards = tuple(self._guards(key))
         if any(option.strict for option in node.options):
             node.skipped = self._node(_Key(key.step, key.phase, interrupted=True, open_to=key.open_to))
         node.wanted = _union(option.bits for option in node.options) | _union(guard.bit for guard in node.guards)
@@ -264,8 +264,10 @@ class _Graph:
             raise PatternError("greedy at the end takes events until `within:` is over: give it", greedy)
         return FOREVER if open_ended or not guards else max(guard.for_ns or 0 for guard in guards)
 
-    def _guards(self, key: _Key, to: int) -> Iterable[Guard]:
-        for gap in range(key.step, to):
+    def _guards(self, key: _Key) -> Iterable[Guard]:
+        """The `not`s in force: on every way that none of them blocks, interrupted or not."""
+        reach = max(way.to for way in self._ways(key.step, key.phase) if way.to <= key.open_to)
+        for gap in range(key.step, reach):
             for guard in self.gaps[gap]:
                 violated = None
                 if gap > key.step:

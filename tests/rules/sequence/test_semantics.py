@@ -33,6 +33,8 @@ def test_any_takes_every_event_that_fits_and_goes_on_without_it():
     assert play("a any.b", "a@0 b1@1 b2@2", mode="parallel") == ["1 a:a b:b1", "2 a:a b:b2"]
     assert play("a any.b next.c", "a@0 b1@1 b2@2 c@3") == ["3 a:a b:b2 c:c"]
     assert play("a b next.c", "a@0 b1@1 b2@2 c@3") == []
+    found = play("any.a{3}", "a1@0 a2@1 a3@2 a4@3", mode="parallel")
+    assert found == ["2 a:a1,a2,a3", "3 a:a1,a2,a4", "3 a:a1,a3,a4", "3 a:a2,a3,a4"]
 
 
 def test_the_link_of_a_step_holds_between_its_repetitions():
@@ -95,6 +97,7 @@ def test_times_0_may_be_left_out():
     assert play("a b{0..1} c", "a@0 bc@1 c@2") == ["1 a:a c:bc"]
     assert play("a b{0..1}g c", "a@0 bc@1 c@2") == ["2 a:a b:bc c:c"]
     assert play("a{0..1} b", "b1@0 a@1 b2@2") == ["0 b:b1", "2 a:a b:b2"]
+    assert play("a{1..2} b{0..1}g", "a1@0 a2@1 b@2", within=10) == ["2 a:a1 b:b"]
     assert play("a b{0..1}", "a@0 b@1") == ["0 a:a"]
 
 
@@ -174,6 +177,7 @@ def test_nots_in_a_row_hold_side_by_side():
     assert play("a !x/5 !y/8 b", "a@0 y@6 b@9") == []
     assert play("a !x/5 !y/8 b", "a@0 x@6 b1@7 b2@8") == ["8 a:a b:b2"]
     assert play("a !x !y/8 b", "a@0 y@8 x@9 b@10") == []
+    assert play("a !x/5 !y/8", "a1@0 a2@20 y@27", 99) == ["8 a:a1"]
 
 
 def test_a_violation_comes_before_anything_else_that_the_event_could_do():
@@ -183,12 +187,16 @@ def test_a_violation_comes_before_anything_else_that_the_event_could_do():
 def test_a_step_that_repeats_is_followed_by_its_not_from_the_nth_event_on_counted_from_the_newest():
     assert play("a{2..4} !x/5", "a1@0 x@1 a2@2 a3@5", 99) == ["10 a:a1,a2,a3"]
     assert play("a{2..4} !x/5", "a1@0 a2@2 x@5 a3@6", 99) == []
-    assert play("a{1..4} !x/5 b", "a1@0 a2@6 b@7") == ["7 a:a1 b:b"]
+    assert play("a{2..4} !x/5 b", "a1@0 a2@6 b@11") == ["11 a:a1,a2 b:b"]
+    assert play("a{1..4} !x/5 b", "a1@0 a2@4 a3@9 b@9") == ["9 a:a1,a2 b:b"]
 
 
 def test_a_not_behind_a_step_that_was_left_out_leaves_the_way_through_that_step_open():
     assert play("a b{0..1} !y c", "a@0 y@1 c@2 b@3 c2@4") == ["4 a:a b:b c:c2"]
     assert play("a b{0..1} !y/5", "a@0 y@1 b@2", 99) == ["7 a:a b:b"]
+    assert play("a b{0..1} !x=y c{0..1} !z=y d", "a@0 y@1 c1@2 d1@3 b@4 c2@5 d2@6") == ["6 a:a b:b c:c2 d:d2"]
+    found = play("a next.b{0..1} e{0..1} !y c f", "a@0 f@1 y@2 c@3 b@4 e@5 c@6 f@7")  # f@1 costs the way through b
+    assert found == ["7 a:a e:e c:c f:f"]
     assert play("a b{0..1} !y/5", "a@0", 99) == ["5 a:a"]
 
 
@@ -203,6 +211,7 @@ def test_one_event_fills_one_branch_the_first_listed_that_is_open_and_fits():
     assert play("(a&b) c", "ab1@0 ab2@1 c@2") == ["2 a:ab1 b:ab2 c:c"]
     assert play("(a&b) c", "ab@0 c1@1 a@2 c2@3 b@4 c3@5") == ["5 a:ab b:b c:c3"]
     assert play("(b|a) c", "ab@0 c@1") == ["1 b:ab c:c"]
+    assert play("d (a&b&c)", "d@0 a1@1 a2@2 b1@3 a3@4 b2@5 c@6") == ["6 d:d a:a1 b:b1 c:c"]
 
 
 def test_any_group_needs_one_branch():
@@ -257,7 +266,13 @@ def test_a_broken_attempt_does_not_time_out():
 
 def test_a_start_that_matched_does_not_time_out_and_one_that_did_not_times_out_once():
     assert play("a any.b", "a@0 b@1", 99, within=10, mode="parallel") == ["1 a:a b:b"]
+    assert play("a any.b !x", "a@0 b@1", 99, within=10, mode="parallel") == ["10 a:a b:b"]
     assert play("a any.b c", "a@0 b1@1 b2@2", 99, within=10) == ["10! a:a b:b1"]
+
+
+def test_a_timeout_tells_the_furthest_partial_match_of_its_start():
+    where = {"c": lambda matched, event: matched["b"] == ("b2",)}
+    assert play("a any.b c d", "a@0 b1@1 b2@2 c@3", 99, within=10, where=where) == ["10! a:a b:b2 c:c"]
 
 
 # -- attempts ---------------------------------------------------------------------------------------------------
@@ -285,6 +300,7 @@ def test_restart_begins_anew_with_each_start():
 
 def test_in_restart_an_event_that_advances_the_attempt_does_not_restart_it():
     assert play("a b=a", "a1@0 a2@1 a3@2", mode="restart") == ["1 a:a1 b:a2"]
+    assert play("a b=a c", "a1@0 a2@1 a3@2 c@3", mode="restart") == []
     assert play("(a&b) c", "a1@0 a2@1 b@2 c@3", mode="restart") == ["3 a:a2 b:b c:c"]
 
 
@@ -315,6 +331,11 @@ def test_a_strict_sequence_misses_no_match():
     assert play("next.a{2} next.b", "a1@0 a2@1 a3@2 b@3", mode="restart") == ["3 a:a2,a3 b:b"]
 
 
+def test_a_sequence_with_any_other_link_is_not_strict():
+    assert play("a{2} next.b", "a1@0 a2@1 a3@2 b@3") == []
+    assert play("next.a{2} next.b", "a1@0 a2@1 a3@2 b@3") == ["3 a:a2,a3 b:b"]
+
+
 def test_a_strict_sequence_reports_the_leftmost_of_overlapping_matches():
     assert play("next.a{1..3} next.b", "a1@0 a2@1 b@2") == ["2 a:a1,a2 b:b"]
     assert play("a next.b=a", "a1@0 a2@1 a3@2 a4@3") == ["1 a:a1 b:a2", "3 a:a3 b:a4"]
@@ -337,6 +358,11 @@ def test_too_many_candidates_of_a_strict_sequence_cost_the_newest_and_are_counte
 def test_overlapping_candidates_time_out_once():
     assert play("a next.b=a next.c", "a1@0 a2@1", 99, within=10) == ["10! a:a1 b:a2"]
     assert play("a next.b=a next.c", "a1@0 a2@1 a3@2", 99, within=10) == ["11! a:a2 b:a3"]
+
+
+def test_candidates_are_tracked_while_an_earlier_one_waits_for_its_not():
+    where = {"x": same_digit}
+    assert play("a next.b !x/10", "a1@0 b1@1 a2@2 b2@3 x1@5", 99, where=where) == ["13 a:a2 b:b2"]
 
 
 def test_a_candidate_that_waits_does_not_hide_a_later_restart():
