@@ -63,6 +63,8 @@ CASES = {
     "repeat, greedy": fed(Rule("a{1..}g b", within=FAR), "a@0", "a"),
 }
 
+IDLE = ("nothing open, starts nothing", "one open, advances nothing", "ten open, advance nothing")
+
 
 def main():
     lines = [f"{name:<36}{best_ns(run):8.0f} ns" for name, run in CASES.items()]
