@@ -29,7 +29,7 @@ _MASKS_MAX: Final = 4096
 
 
 class _Guarded(NamedTuple):
-    """A `not`, with its number if it can stand before the first event."""
+    """A `not`, in the numbers of the compiler. `place` is its index among all steps, for errors."""
 
     place: int
     bit: int
@@ -153,9 +153,7 @@ class _Graph:
     def _starts(self) -> tuple[Option, ...]:
         ways = self._ahead(0)
         if any(way.to == self.end for way in ways):
-            raise PatternError(
-                "nothing in these steps needs an event: at least one step must (`absent` waits for none)"
-            )
+            raise PatternError("no step needs an event: at least one step must; `absent` is for nothing at all")
         crossed = {guard for way in ways for guard in self._crossed(-1, way.to)}
         self.leading = sorted(crossed)
         for guard in self.leading:
