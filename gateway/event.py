@@ -53,6 +53,15 @@ EVENT_TYPES: Final[Mapping[str, str]] = {
     "sink.test": "sent by `gateway sinks test` to one sink, and recorded nowhere",
     "store.degraded": "the disk refused a commit",
     "store.recovered": "the disk takes commits again",
+    "rule.started": "a rule came into force, or goes on after a start",
+    "rule.stopped": "a rule is no longer in force",
+    "rule.failed": "a rule broke and was cut out",
+    "rule.raised": "a condition of a rule holds",
+    "rule.cleared": "what a rule raised is over",
+    "rule.matched": "what a rule looks for happened",
+    "rule.window": "a window of a rule ended: its aggregates",
+    "rule.timeout": "a sequence of a rule ran out of time",
+    "rule.unknown": "nothing is heard that a rule could judge",
     "clock.step": "the wall clock was stepped, or was synchronised for the first time since the gateway started",
 }
 

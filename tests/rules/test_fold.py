@@ -1,0 +1,196 @@
+"""Re-reading a log gives what was derived, whatever happened to clocks, runs and batches."""
+
+from __future__ import annotations
+
+from random import Random
+
+import msgspec
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gateway.clock import NS_PER_S
+from gateway.event import Event
+from gateway.rules import Engine
+from gateway.rules.timers import NEVER
+from tests.rules.kit import Log, event, ns, rule
+
+RULES = [
+    rule("any", event={"channel": "a/x", "above": 5}, only_if=[{"channel": "b/x", "is": True}]),
+    rule("hot", hold={"channel": "*/x", "above": 3, "clear_below": 2, "for": "2s", "clear_for": "1s", "max_gap": "5s"}),
+    rule("guarded", hold={"channel": "a/x", "above": 3, "for": "1s"}, only_if=[{"channel": "b/x", "is": True}]),
+    rule("many", count={"channel": "a/x", "above": 4, "at_least": 3, "within": "3s"}),
+    rule("sums", window={"channel": "*/x", "tumbling": "2s", "of": {"avg": "avg", "p": {"quantile": 0.5}}}),
+    rule("hops", by="none", window={"channel": "a/x", "hopping": {"size": "3s", "every": "1s"}, "of": {"n": "count"}}),
+    rule("runs", window={"channel": "a/x", "session": {"gap": "2s", "max": "6s"}, "of": {"twa": "twa"}}),
+    rule("steep", rate={"channel": "a/x", "over": "4s", "per": "1s", "above": 1}),
+    rule("quiet", absent={"channel": "a/x", "for": "3s", "repeat": "2s"}),
+    rule(
+        "then",
+        sequence={
+            "steps": [{"as": "s", "channel": "a/x", "above": 4}, {"channel": "b/x", "is": True}],
+            "within": "4s",
+        },
+    ),
+    rule(
+        "nothing",
+        sequence={
+            "steps": [{"as": "s", "channel": "a/x", "above": 4, "times": "1..2"}, {"not": {"channel": "b/x"}}],
+            "within": "3s",
+            "mode": "parallel",
+        },
+        on_timeout={"emit": {"name": "late"}},
+    ),
+    rule("above", window={"rule": "sums", "field": "avg", "tumbling": "5s", "of": {"max": "max"}}),
+    rule("twice", count={"rule": "above", "at_least": 2, "within": "20s"}, once=True),
+]
+
+STEP = st.one_of(
+    st.tuples(st.just("value"), st.sampled_from(["a/x", "c/x"]), st.integers(0, 8)),
+    st.tuples(st.just("value"), st.just("b/x"), st.booleans()),
+    st.tuples(st.just("value"), st.just("z/unselected"), st.integers(0, 8)),
+    st.tuples(st.just("bad"), st.just("a/x"), st.none()),
+    st.tuples(st.just("wait"), st.integers(0, 4_000), st.none()),
+    st.tuples(st.just("tick"), st.integers(0, 4_000), st.none()),
+    st.tuples(st.just("skew"), st.integers(0, 300), st.integers(0, 8)),
+    st.tuples(st.just("step"), st.sampled_from([-3600, -1, 7, 20 * 366 * 86400]), st.none()),
+    st.tuples(st.just("restart"), st.sampled_from([None, 0, 2_500, 60_000]), st.none()),
+)  # fmt: skip
+
+
+class World:
+    """Plays steps: a boot clock that runs, a wall clock that may step, a gateway that may be down."""
+
+    def __init__(self) -> None:
+        self.log = Log(RULES)
+        self.mono, self.ahead = ns(100), ns(1_700_000_000)
+        self.log.open(self.mono, self.wall)
+
+    @property
+    def wall(self) -> int:
+        return self.mono + self.ahead
+
+    def play(self, kind, first, second) -> None:
+        self.mono += 1_000_000
+        match kind:
+            case "value" | "bad":
+                one = event(first, second, 0)
+                self.record(Event(one.type, first, self.wall, self.mono, second, quality=one.quality))
+            case "wait":
+                self.mono += first * 1_000_000
+            case "tick":
+                self.mono += first * 1_000_000
+                self.log.tick(self.mono)
+            case "skew":
+                at = self.mono - first * 1_000_000
+                self.record(Event("reading", "a/x", at + self.ahead, at, second, quality="good"))
+            case "step":
+                self.ahead += first * NS_PER_S
+                self.record(Event("clock.step", "gateway", self.wall, self.mono))
+            case "restart":
+                gap = None if first is None else self.mono + first * 1_000_000 - self.log.records[-1].mono
+                self.mono = ns(50) if first is None else self.mono + first * 1_000_000
+                self.log.reread().finish()
+                self.log.open(self.mono, self.wall, gap)
+
+    def record(self, one: Event) -> None:
+        self.log.record([one])
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(STEP, max_size=60))
+def test_a_fresh_engine_that_reads_the_log_derives_what_was_recorded(steps):
+    world = World()
+    for step in steps:
+        world.play(*step)
+    fold = world.log.reread()
+    assert fold.named == []
+    assert fold.finish() == []
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(STEP, max_size=40), st.lists(STEP, max_size=40))
+def test_re_reading_and_going_on_is_as_if_nothing_had_happened(before, after):
+    one, other = World(), World()
+    for world in (one, other):
+        for step in before:
+            world.play(*step)
+    fold = other.log.reread()
+    assert fold.finish() == []
+    for world in (one, other):
+        for step in after:
+            world.play(*step)
+    assert one.log.records == other.log.records
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(STEP, max_size=40), st.lists(STEP, max_size=40))
+def test_a_checkpoint_and_the_records_after_it_are_the_whole(before, after):
+    world = World()
+    for step in before:
+        world.play(*step)
+    checkpoint, seen = world.log.detector.checkpoint(), len(world.log.records)
+    for step in after:
+        world.play(*step)
+    whole = world.log.detector.checkpoint()
+    fold = world.log.reread(checkpoint, seen)
+    assert fold.named == []
+    assert fold.finish() == []
+    assert known(world.log.detector.checkpoint()) == known(whole)
+
+
+def known(checkpoint: bytes):
+    """What a checkpoint holds, with timers in their order: how often they were armed is nobody's business."""
+    last, in_force, state = msgspec.msgpack.decode(checkpoint)
+    del state["counts"]
+    operators = [kept[3] for kept in state["rules"].values()]
+    timers = [one for kept in operators for one in states(kept) if one[1] < NEVER]
+    for place, one in enumerate(sorted(timers, key=lambda one: one[2])):
+        one[2] = place
+    for one in (one for kept in operators for one in states(kept) if one[1] == NEVER):
+        one[2] = 0
+    return last, in_force, state
+
+
+def states(operator):
+    return operator[2]
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(STEP, max_size=60), st.data())
+def test_any_split_into_batches_derives_the_same(steps, data):
+    steps = [step for step in steps if step[0] not in {"restart", "tick"}]
+    single, batched = World(), World()
+    collected: list[Event] = []
+    batched.record = collected.append
+    for step in steps:
+        single.play(*step)
+        batched.play(*step)
+    while collected:
+        size = data.draw(st.integers(1, len(collected)))
+        batched.log.record(collected[:size])
+        del collected[:size]
+    assert single.log.records == batched.log.records
+
+
+def test_ticks_that_derive_nothing_change_nothing():
+    quiet, ticking = World(), World()
+    for n in range(200):
+        quiet.play("value", "a/x", n % 9)
+        ticking.play("value", "a/x", n % 9)
+        for _ in range(3):
+            ticking.log.tick(ticking.mono)
+    assert quiet.log.records == ticking.log.records
+
+
+def test_the_world_makes_every_rule_speak():
+    world = World()
+    random = Random(5)
+    for n in range(2_000):
+        subject = random.choice(["a/x", "b/x", "c/x"])
+        world.play("value", subject, random.random() < 0.5 if subject == "b/x" else random.randrange(9))
+        world.play("wait" if n % 50 else "tick", random.randrange(1_500), None)
+        if n % 300 == 299:
+            world.play("tick", 9_000, None)
+    spoke = {one.subject for one in world.log.records if one.type.startswith("rule.") and one.type != "rule.started"}
+    assert spoke == {f"rule/{one.id}" for one in RULES}
+    assert isinstance(world.log.detector.engine, Engine)
