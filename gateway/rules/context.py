@@ -13,6 +13,8 @@ from gateway.rules.timers import Timers
 RUNS_MAX: Final = 256
 """Runs whose offsets can be told from those of others; a state that survives more restarts names an id too new."""
 
+_NO_EVENT: Final = Event("", "", 0, 0)
+
 
 class Context:
     """One engine's surroundings. All times are ns of rule time.
@@ -23,8 +25,8 @@ class Context:
     """
 
     __slots__ = (
-        "_runs", "expr_errors", "fresh", "gap_from", "gap_until", "mono_ns", "number", "offset", "simulated", "synced",
-        "timers", "wall_ns",
+        "_runs", "event", "expr_errors", "fresh", "gap_from", "gap_until", "mono_ns", "number", "offset", "timers",
+        "wall_ns",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -34,7 +36,8 @@ class Context:
         self.offset, self.number = 0, 1
         self.wall_ns = self.mono_ns = 0
         self.gap_from = self.gap_until = 0
-        self.synced, self.simulated = True, False
+        self.event: Event = _NO_EVENT
+        """The newest event that some rule judged: what was known of the clock, and whether the world is simulated."""
         self.expr_errors = 0
         """Expressions that had no result for an event, such as a comparison of a text with a number."""
         self._runs: list[tuple[int, str]] = []
@@ -65,8 +68,17 @@ class Context:
         return start < self.gap_until and end > self.gap_from
 
     def snapshot(self) -> list[Any]:
-        return [self.wall_ns, self.mono_ns, self.gap_from, self.gap_until, self.synced, self.simulated, self._runs]
+        return [
+            self.wall_ns,
+            self.mono_ns,
+            self.gap_from,
+            self.gap_until,
+            self.event.synced,
+            self.event.simulated,
+            self._runs,
+        ]
 
     def restore(self, state: list[Any]) -> None:
-        self.wall_ns, self.mono_ns, self.gap_from, self.gap_until, self.synced, self.simulated, runs = state
+        self.wall_ns, self.mono_ns, self.gap_from, self.gap_until, synced, simulated, runs = state
+        self.event = Event("", "", 0, 0, synced=synced, simulated=simulated)
         self._runs = [(offset, run) for offset, run in runs]

@@ -80,7 +80,7 @@ class Detector:
         if not events:
             return out
         here, routes, append = engine.context, engine.routes, out.append
-        timers = here.timers
+        timers, run = here.timers, engine.run
         if not self.time.last and events[0].type not in CONTROL:
             self.time.of(events[0])
         ahead_ns, dirty = here.mono_ns, bool(engine.aside)
@@ -102,13 +102,15 @@ class Detector:
             if not judges:
                 append(event)
                 continue
-            at = max(at, engine.now)
-            here.offset = first_offset + len(out)
-            here.number = here.offset + 1
+            if at < (now := engine.now):
+                at = now
+            else:
+                engine.now = at
+            here.offset = offset = first_offset + len(out)
+            here.number = offset + 1
             append(event)
-            engine.now = at
-            here.synced, here.simulated = event.synced, event.simulated
-            engine.run(judges, event, at)
+            here.event = event
+            run(judges, event, at)
             if here.fresh:
                 engine.settle(at, out)
         self.time.last = out[-1].mono + here.mono_ns

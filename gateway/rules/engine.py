@@ -132,7 +132,7 @@ class Engine:
         here.number += 1
         if judges := self.judges(event):
             self.now = at
-            here.synced, here.simulated = event.synced, event.simulated
+            here.event = event
             self.run(judges, event, at)
             if here.fresh:
                 self.settle(at, out)
@@ -203,14 +203,16 @@ class Engine:
 
     def run(self, judges: Judges, event: Event, at: int) -> None:
         """Let each of them judge. One that raises is cut out with its rule, and with what it derived just now."""
-        fresh = self.context.fresh
-        for judge in judges:
-            before = len(fresh)
-            try:
+        judge, derived = None, len(self.context.fresh)
+        try:
+            for judge in judges:
                 judge(event, at)
-            except Exception as error:  # noqa: BLE001 - as in `fire`
-                del fresh[before:]
-                self._cut_out(self._owners[id(judge)], at, error)
+        except Exception as error:  # noqa: BLE001 - as in `fire`
+            assert judge is not None, "only a judge can raise here"
+            part, fresh = self._owners[id(judge)], self.context.fresh
+            fresh[derived:] = [one for one in fresh[derived:] if one.subject != part.rule.subject]
+            self._cut_out(part, at, error)
+            self.run(judges[judges.index(judge) + 1 :], event, at)
 
     def settle(self, at: int, out: list[Event]) -> None:
         """Move what was derived to `out`, and let the rules hear it, in order."""
@@ -296,8 +298,8 @@ class Engine:
                 at - here.mono_ns,
                 reason=part.failed,
                 data=data,
-                synced=here.synced,
-                simulated=here.simulated,
+                synced=here.event.synced,
+                simulated=here.event.simulated,
                 urgent=True,
                 offset=offset,
             )

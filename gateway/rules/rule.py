@@ -88,8 +88,8 @@ class Rule:
                 "",
                 here.id_of(cause) if cause else "",
                 data,
-                here.synced,
-                here.simulated,
+                here.event.synced,
+                here.event.simulated,
                 True,
                 offset,
             )

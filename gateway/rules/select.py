@@ -8,7 +8,7 @@ form is one small function, and the general one a chain of them.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 from gateway.event import Event, Value
 from gateway.rules import cel
@@ -16,7 +16,8 @@ from gateway.rules.select_model import Predicates, Selector, Source, Transition
 from gateway.selection import Selection
 
 Fits = Callable[[Event], bool]
-Test = Callable[[Any], bool]
+Test = Callable[..., bool]
+"""A question to a value; its event may be given, too, and is not looked at."""
 Failed = Callable[[], None] | None
 
 TYPES: Final = ("reading", "state", "input")
@@ -59,24 +60,24 @@ def same(wanted: Value) -> Test:
     accepted = {wanted} if isinstance(wanted, str) else set()
     word = wanted.lower() if isinstance(wanted, str) else wanted
     if word is True or word in _TRUE:
-        return lambda value: value is True or value in accepted
+        return lambda value, _event=None: value is True or value in accepted
     if word is False or word in _FALSE:
-        return lambda value: value is False or value in accepted
+        return lambda value, _event=None: value is False or value in accepted
     if isinstance(wanted, str):
-        return lambda value: value == wanted
-    return lambda value: value == wanted and value.__class__ is not bool
+        return lambda value, _event=None: value == wanted
+    return lambda value, _event=None: value == wanted and value.__class__ is not bool
 
 
 def _number(compare: Test) -> Test:
-    return lambda value: (value.__class__ is float or value.__class__ is int) and compare(value)
+    return lambda value, _event=None: (value.__class__ is float or value.__class__ is int) and compare(value)
 
 
 def _above(limit: float) -> Test:
-    return lambda value: (value.__class__ is float or value.__class__ is int) and value > limit
+    return lambda value, _event=None: (value.__class__ is float or value.__class__ is int) and value > limit
 
 
 def _below(limit: float) -> Test:
-    return lambda value: (value.__class__ is float or value.__class__ is int) and value < limit
+    return lambda value, _event=None: (value.__class__ is float or value.__class__ is int) and value < limit
 
 
 def bounds(
@@ -102,10 +103,10 @@ def value_tests(predicates: Predicates, *, at_least: bool = True) -> list[Test]:
         tests.append(same(p.is_))
     if p.not_ is not None and not isinstance(p.not_, Source):
         equal = same(p.not_)
-        tests.append(lambda value: value is not None and not equal(value))
+        tests.append(lambda value, _event=None: value is not None and not equal(value))
     if p.in_ is not None:
         some = tuple(map(same, p.in_))
-        tests.append(lambda value: any(equal(value) for equal in some))
+        tests.append(lambda value, _event=None: any(equal(value) for equal in some))
     return tests
 
 
@@ -114,16 +115,16 @@ def all_of(tests: list[Test]) -> Test | None:
         return tests[0] if tests else None
     if len(tests) == 2:
         first, second = tests
-        return lambda value: first(value) and second(value)
+        return lambda value, _event=None: first(value) and second(value)
     chain = tuple(tests)
-    return lambda value: all(test(value) for test in chain)
+    return lambda value, _event=None: all(test(value) for test in chain)
 
 
 def condition(predicates: Predicates, failed: Failed = None) -> Callable[[Value, Event], bool]:
     """The predicates as a function of a value (which is not None) and its event."""
     test = all_of(value_tests(predicates))
     if predicates.expr is None:
-        return (lambda _value, _event: True) if test is None else (lambda value, _event: test(value))
+        return (lambda _value, _event: True) if test is None else test
     holds = cel.event_condition(predicates.expr, failed)
     if test is None:
         return lambda _value, event: holds(event)
@@ -156,7 +157,7 @@ def fit(
     plain = selector.quality == "usable" and read is None and selector.expr is None
     changed = selector.changed if isinstance(selector, Selector) else None
     if plain and not changed:
-        return _plain(test)
+        return _plain(test, selector, at_least=at_least)
     steps: list[Fits] = []
     quality = usable(selector)
     if selector.quality != "any" and quality is not None:
@@ -171,10 +172,24 @@ def fit(
     return all_of(steps) or (lambda _event: True)
 
 
-def _plain(test: Test | None) -> Fits:
+def _plain(test: Test | None, predicates: Predicates, *, at_least: bool) -> Fits:
     if test is None:
         return lambda event: event.quality != "bad"
+    if (one := _one_bound(predicates, at_least=at_least)) is not None:
+        return one
     return lambda event: test(event.value)
+
+
+def _one_bound(predicates: Predicates, *, at_least: bool) -> Fits | None:
+    """The commonest forms in one step: a single `above` or `below`."""
+    given = {"above", "below", "at_least", "at_most", "is_", "not_", "in_"} - ({"at_least"} if not at_least else set())
+    named = [name for name in given if getattr(predicates, name) is not None]
+    limit = getattr(predicates, named[0])
+    if named == ["above"]:
+        return lambda event: ((value := event.value).__class__ is float or value.__class__ is int) and value > limit
+    if named == ["below"]:
+        return lambda event: ((value := event.value).__class__ is float or value.__class__ is int) and value < limit
+    return None
 
 
 def _on_value(test: Test, read: Callable[[Event], Value] | None) -> Fits:

@@ -9,9 +9,9 @@
 
     pending, raised, clearing ── nothing heard for max_gap: `unknown` ──> unknown ── on: as from idle; off: `cleared`
 
-`on` and `off` are not opposites: between them lies the band of the hysteresis, in which everything stays as it is.
-After `unknown`, `cleared` is said only of what had been raised. A raise that a guard forbids happens silently: nothing
-is said of it, nor of its end.
+`on` and `off` need not be opposites (`off` None: they are): between them lies the band of the hysteresis, in which
+everything stays as it is. After `unknown`, `cleared` is said only of what had been raised. A raise that a guard
+forbids happens silently: nothing is said of it, nor of its end.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Terms(NamedTuple):
     """What one rule means by its level. Times are ns, 0 for at once or never; `limits` go into every event."""
 
     on: Judged
-    off: Judged
+    off: Judged | None
     for_ns: int
     clear_for_ns: int
     max_gap_ns: int
@@ -47,11 +47,11 @@ def terms(config: Any, on: Judged) -> Terms:
     """The terms of a hold or a rate whose condition is `on`."""
     above, below = config.clear_above, config.clear_below
     if below is not None:
-        off: Judged = lambda value, _event: value < below  # noqa: E731
+        off: Judged | None = lambda value, _event: value < below  # noqa: E731
     elif above is not None:
         off = lambda value, _event: value > above  # noqa: E731
     else:
-        off = lambda value, event: not on(value, event)  # noqa: E731
+        off = None
     named = ("above", "below", "at_least", "at_most")
     given = [getattr(config, name) for name in named if getattr(config, name) is not None]
     limits = {"limit": given[0]} if len(given) == 1 else {}
@@ -86,7 +86,7 @@ class Level(State):
             return
         else:
             self.value, self.unit = value, event.unit
-            if terms.off(value, event):
+            if terms.off is None or terms.off(value, event):
                 self._off(at)
         self.seen = at
         if terms.max_gap_ns and self.state not in {IDLE, UNKNOWN}:

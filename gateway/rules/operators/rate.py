@@ -26,7 +26,7 @@ class Slope(Level):
     def __init__(self, key: str, rule: Rule, terms: Terms) -> None:
         super().__init__(key, rule, terms)
         self.times: deque[int] = deque()
-        self.values: deque[float] = deque()
+        self.values: deque[Any] = deque()  # numbers
         self.thin, self.pending = 1, 0
         self.offset = 0.0  # what a counter had before its resets
 
@@ -81,6 +81,7 @@ class RateOperator(Operator[Slope]):
         read = value_of(self._config.field)
         passes = usable(self._config) if self._config.quality == "good" else None
         take, over_ns, span_ns, per_ns = self._take, self._over_ns, self._span_ns, self._per_ns
+        plain, room = not self._config.counter, self._config.samples_max
         slope_of = _least_squares if self._config.method == "lsq" else _endpoints
 
         def judge(event: Event, at: int) -> None:
@@ -97,7 +98,11 @@ class RateOperator(Operator[Slope]):
             while times and times[0] <= oldest:
                 times.popleft()
                 slope.values.popleft()
-            take(slope, value, at)
+            if plain and slope.thin == 1 and len(times) < room and not (times and times[-1] == at):
+                times.append(at)
+                slope.values.append(value)
+            else:
+                take(slope, value, at)
             if at - times[0] >= span_ns:
                 slope.judge(slope_of(slope) * per_ns, event, at)
 

@@ -27,20 +27,20 @@ _GOOD_SHARE: Final = 0.8
 class Pane:
     """One window that is open: its bounds (ns), its accumulators, and how many readings of which quality it saw."""
 
-    __slots__ = ("aggregates", "end", "first", "good", "last", "n", "seen", "start", "unit")
+    __slots__ = ("aggregates", "bad", "doubtful", "end", "first", "last", "n", "start", "unit")
 
     def __init__(self, start: int, end: int, aggregates: list[Aggregate]) -> None:
         self.start, self.end, self.aggregates = start, end, aggregates
-        self.n = self.seen = self.good = self.first = self.last = 0
+        self.n = self.bad = self.doubtful = self.first = self.last = 0
         self.unit: str | None = None
 
     def add(self, value: Value, event: Event, at: int, offset: int) -> None:
         """A selected event; `value` is None where it cannot be used."""
-        self.seen += 1
         if value is None:
+            self.bad += 1
             return
-        if event.quality != "uncertain":
-            self.good += 1
+        if event.quality == "uncertain":
+            self.doubtful += 1
         if not self.n:
             self.first, self.unit = offset, event.unit
         self.n += 1
@@ -49,11 +49,11 @@ class Pane:
             aggregate.add(value, at)
 
     def dump(self) -> list[Any]:
-        own = [self.start, self.end, self.n, self.seen, self.good, self.first, self.last, self.unit]
+        own = [self.start, self.end, self.n, self.bad, self.doubtful, self.first, self.last, self.unit]
         return [own, [aggregate.dump() for aggregate in self.aggregates]]
 
     def load(self, kept: list[Any]) -> None:
-        (self.start, self.end, self.n, self.seen, self.good, self.first, self.last, self.unit), states = kept
+        (self.start, self.end, self.n, self.bad, self.doubtful, self.first, self.last, self.unit), states = kept
         for aggregate, state in zip(self.aggregates, states, strict=True):
             aggregate.load(state)
 
@@ -247,10 +247,10 @@ class WindowOperator(Selecting[Panes]):
     def _tell_samples(self, panes: Panes, start: int, at: int, offset: int) -> None:
         pane = self.pane(start, at)
         for time, value, good, number, unit in panes.samples:
-            pane.seen += 1
             if value is None:
+                pane.bad += 1
                 continue
-            pane.good += good
+            pane.doubtful += not good
             pane.first, pane.unit = pane.first or number, unit
             pane.n, pane.last = pane.n + 1, number
             for aggregate in pane.aggregates:
@@ -260,15 +260,15 @@ class WindowOperator(Selecting[Panes]):
     # -- what is said -------------------------------------------------------------------------------------------------
 
     def _tell(self, key: str, pane: Pane, at: int, cause: int = 0) -> None:
-        if not pane.seen and not self._tells_empty:
+        if not (pane.n or pane.bad or self._tells_empty):
             return
         here = self.context
         results = {
             name: aggregate.result(pane.end) for name, aggregate in zip(self._makers, pane.aggregates, strict=True)
         }
         own: dict[str, Any] = {"start": here.told(pane.start), "end": here.told(pane.end), "n": pane.n}
-        if pane.seen > pane.good:
-            own["n_good"] = pane.good
+        if pane.bad or pane.doubtful:
+            own["n_good"] = pane.n - pane.doubtful
         own.update(results)
         if here.spans_gap(pane.start, pane.end):
             own["gap"] = True
@@ -292,4 +292,4 @@ def _main(results: Mapping[str, Value]) -> Value:
 def _quality(pane: Pane) -> Quality:
     if not pane.n:
         return "bad"
-    return "good" if pane.good >= _GOOD_SHARE * pane.seen else "uncertain"
+    return "good" if pane.n - pane.doubtful >= _GOOD_SHARE * (pane.n + pane.bad) else "uncertain"
