@@ -1,7 +1,8 @@
 """From a YAML file to a `Config`, or to a `ConfigError` with everything that is wrong with it.
 
 1. `yaml` reads the file and its includes into nodes, `secret` fetches what `!secret` names.
-2. Each part is judged by its model: `gateway` and `buffer` here, `devices` by their drivers, `sinks` by their sinks.
+2. Each part is judged by its model: `gateway` and `buffer` here, `devices` by their drivers, `sinks` by their sinks,
+   `rules` by what they compile to.
 3. What only shows when all is seen: ids and pins used twice.
 
 Nothing stops at the first problem. What the machine gives (environment, host name) is an argument.
@@ -22,6 +23,7 @@ from gateway.config.host import Host, simulated_id
 from gateway.config.model import BufferConfig, Config, DeviceConfig, GatewayConfig, HttpConfig, SinkConfig, SinkEntry
 from gateway.config.nodes import MapNode, Node, Place, ScalarNode
 from gateway.config.nodes import Path as NodePath
+from gateway.config.rules import read_rules, rule_meaning
 from gateway.config.secret import Secrets
 from gateway.config.sentences import unknown_key
 from gateway.config.text import Unreadable, read_bytes
@@ -29,8 +31,9 @@ from gateway.config.yaml import FAST_PARSER, read_document
 from gateway.errors import ConfigError, PluginError, Problem
 from gateway.options import Options
 from gateway.plugins import Plugins
+from gateway.rules.model import RuleConfig
 
-SECTIONS = ("gateway", "devices", "sinks", "buffer", "http")
+SECTIONS = ("gateway", "devices", "sinks", "rules", "buffer", "http")
 
 _HASH_DIGITS = 16
 
@@ -73,6 +76,7 @@ def parse_config(
     sinks = _sinks(findings, plugins, sections.get("sinks"), identity)
     buffer = _buffer(findings, sections, host, file)
     http = _http(findings, sections)
+    rules = read_rules(findings, sections.get("rules"), devices, sections.get("devices"))
     findings.raise_if_wrong()
     if identity is None or buffer is None:
         raise AssertionError("a part without a problem is there")
@@ -84,11 +88,12 @@ def parse_config(
         devices=devices,
         sinks=sinks,
         buffer=buffer,
-        hash=_hash(identity, devices, sinks, buffer, http),
+        hash=_hash(identity, devices, sinks, buffer, http, rules),
         files=tuple(dict.fromkeys(map(Path, document.files))),
         warnings=findings.warnings(),
         places={".".join(path): _place(sections, path, file) for path in (("gateway", "id"), ("buffer", "path"))},
         http=http,
+        rules=rules,
     )
 
 
@@ -182,6 +187,7 @@ def _hash(
     sinks: tuple[SinkConfig, ...],
     buffer: BufferConfig,
     http: HttpConfig | None,
+    rules: tuple[RuleConfig, ...],
 ) -> str:
     """The meaning of a configuration in 16 hex digits. pydantic dumps every secret as the same stars."""
     meaning = {
@@ -190,6 +196,7 @@ def _hash(
         "sinks": [_sink_meaning(sink) for sink in sinks],
         "buffer": _dump(buffer),
         **({} if http is None else {"http": _dump(http)}),
+        **rule_meaning(rules),
     }
     canonical = json.dumps(meaning, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()[:_HASH_DIGITS]

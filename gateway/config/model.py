@@ -16,6 +16,7 @@ from gateway.config.nodes import Place
 from gateway.driver import Channel, Driver, Signal
 from gateway.event import Quality
 from gateway.options import Duration, Identifier, Options, Size
+from gateway.rules.model import RuleConfig
 from gateway.selection import Selection, check_subject, check_type
 from gateway.sink import Sink
 
@@ -231,3 +232,4 @@ class Config:
     warnings: tuple[str, ...] = ()
     places: Mapping[str, Place] = field(default_factory=dict)
     http: HttpConfig | None = None
+    rules: tuple[RuleConfig, ...] = ()

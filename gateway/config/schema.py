@@ -18,6 +18,7 @@ from gateway.config.sentences import with_unit
 from gateway.errors import PluginError
 from gateway.options import Options
 from gateway.plugins import Plugins
+from gateway.rules.model import RuleConfig
 from gateway.simulate.signals import signal_schema
 
 DRAFT = "http://json-schema.org/draft-07/schema#"
@@ -45,6 +46,7 @@ def build_schema(plugins: Plugins) -> tuple[Json, list[str]]:
             "gateway": _section(GatewayConfig, defaulted=("id",)),
             "devices": _list_of(device, "everything that is read, each entry one device"),
             "sinks": _list_of(_entry(SinkEntry, "sink", sinks), "where events are sent, each entry one destination"),
+            "rules": _list_of(describe(RuleConfig), "what events mean: each entry one rule"),
             "buffer": _section(BufferConfig, defaulted=("path",)),
             "http": _section(HttpConfig, defaulted=()),
         },

@@ -21,7 +21,8 @@ from gateway.errors import GatewayError, PluginError
 from gateway.event import Event
 
 EVENT_NAMES: Final[Mapping[str, str]] = {
-    "value": "DYN", "unit": "STRING", "quality": "STRING", "reason": "STRING", "type": "STRING", "subject": "STRING",
+    "value": "DYN", "unit": "STRING", "quality": "STRING", "reason": "STRING",
+    "event_type": "STRING", "subject": "STRING",
     "device": "STRING", "channel": "STRING", "data": "DYN",
 }  # fmt: skip
 """What an expression about one event may name, with its CEL type."""
@@ -31,7 +32,7 @@ _READ: Final[Mapping[str, Callable[[Event], Any]]] = {
     "unit": lambda event: event.unit or "",
     "quality": lambda event: event.quality or "",
     "reason": lambda event: event.reason,
-    "type": lambda event: event.type,
+    "event_type": lambda event: event.type,
     "subject": lambda event: event.subject,
     "device": lambda event: event.subject.partition("/")[0],
     "channel": lambda event: event.subject.partition("/")[2],

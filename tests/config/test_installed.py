@@ -136,7 +136,7 @@ def test_an_example_on_the_page_is_right(example, tmp_path, schema):
         "sinks: [{id: a, sink: mqtt, url: 'mqtt://x', pasword: x}]",
         "buffer: {keep: {size: 512}}",
         "gateway: {id: 'A b'}",
-        "rules: []",
+        "rulez: []",
         "devices: nothing",
     ],
 )

@@ -141,7 +141,7 @@ class RateOperator(Operator[Slope]):
 
 def _endpoints(slope: Slope) -> float:
     """Change per ns."""
-    return (slope.values[-1] - slope.values[0]) / (slope.times[-1] - slope.times[0])
+    return float(slope.values[-1] - slope.values[0]) / (slope.times[-1] - slope.times[0])
 
 
 def _least_squares(slope: Slope) -> float:
@@ -151,4 +151,4 @@ def _least_squares(slope: Slope) -> float:
     mean_t, mean_v = sum(times) / n, sum(slope.values) / n
     below = sum((time - mean_t) ** 2 for time in times)
     above = sum((time - mean_t) * (value - mean_v) for time, value in zip(times, slope.values, strict=True))
-    return above / below if below else 0.0
+    return float(above / below) if below else 0.0

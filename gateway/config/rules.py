@@ -1,0 +1,283 @@
+"""`rules:` of the configuration: each rule judged by its model and by what it compiles to, then all together.
+
+What only shows beside the rest of the file: channels that no device has, rules that feed each other in a circle, and
+patience that is shorter than a channel's heartbeat.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+from gateway.config.channel import heartbeat_of
+from gateway.config.devices import check_ids
+from gateway.config.findings import Findings
+from gateway.config.model import DeviceConfig
+from gateway.config.nodes import ListNode, MapNode, Node, Path, Place, ScalarNode, at
+from gateway.config.sentences import duration_text
+from gateway.errors import PluginError
+from gateway.options import did_you_mean
+from gateway.rules import cel
+from gateway.rules.graph import RuleCycle, RulesTooDeep, in_order
+from gateway.rules.model import RuleConfig
+from gateway.rules.operators.following import conditions, pattern
+from gateway.rules.select import names
+from gateway.rules.select_model import Predicates, Source
+from gateway.rules.sequence import PatternError
+from gateway.rules.sequence_model import COMPARISONS, SequenceConfig
+
+PATIENCE: Final = 1.5
+"""How many heartbeats a rule must wait before silence means something: one may come late."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Placed:
+    """A rule, and where it stands."""
+
+    rule: RuleConfig
+    node: MapNode
+    path: Path
+
+    def place(self, *steps: str | int) -> tuple[Place, Path]:
+        """Where the key at `steps` stands; the nearest thing above it that is written."""
+        node, taken = at(self.node, steps)
+        if taken == len(steps) and steps:
+            above, _ = at(self.node, steps[:-1])
+            if isinstance(above, MapNode):
+                return above.keys[str(steps[-1])], (*self.path, *steps)
+        return node.place, (*self.path, *steps[:taken])
+
+
+class _Written(NamedTuple):
+    """A selector of a rule, and the steps that lead to it."""
+
+    source: Source
+    steps: tuple[str | int, ...]
+
+
+def read_rules(
+    findings: Findings,
+    node: Node | None,
+    devices: Sequence[DeviceConfig] | None = None,
+    devices_node: Node | None = None,
+) -> tuple[RuleConfig, ...]:
+    """Every rule that is right. What is wrong is in the findings. Without `devices` no channel is looked up."""
+    entries = findings.entries(
+        node, ("rules",) if devices is not None else (), "a rule: a mapping with `id` and `when`"
+    )
+    check_ids(findings, entries, "rule")
+    placed = []
+    for entry, path in entries:
+        rule = findings.check(RuleConfig, entry, path)
+        if rule is not None:
+            placed.append(_Placed(rule, entry, path))
+    for one in placed:
+        _compiles(findings, one)
+        _rules_exist(findings, one, [other.rule.id for other in placed])
+        if devices is not None:
+            _channels_exist(findings, one, devices)
+            _is_patient(findings, one, devices, devices_node)
+    _ordered(findings, placed)
+    return tuple(one.rule for one in placed)
+
+
+def written(rule: RuleConfig) -> Iterator[_Written]:
+    """Every selector of the rule, with its place in the rule."""
+    operator = rule.when.operator
+    if rule.when.sequence is not None:
+        yield from _of_sequence(rule.when.sequence)
+    else:
+        yield _Written(getattr(rule.when, operator), ("when", operator))
+    for n, guard in enumerate(rule.only_if):
+        if guard.kind == "last":
+            yield _Written(guard, ("only_if", n))
+        elif (selector := guard.preceded_by or guard.not_preceded_by) is not None:
+            yield _Written(selector, ("only_if", n, guard.kind))
+
+
+def _of_sequence(config: SequenceConfig) -> Iterator[_Written]:
+    for n, step in enumerate(config.steps):
+        steps = ("when", "sequence", "steps", n)
+        if isinstance(step.not_, Source):
+            yield _Written(step.not_, (*steps, "not"))
+        elif step.kind == "event":
+            yield _Written(step, steps)
+        for group in ("all", "any"):
+            for m, branch in enumerate(getattr(step, group) or ()):
+                yield _Written(branch, (*steps, group, m))
+
+
+# -- each rule by itself
+# ------------------------------------------------------------------------------------------------
+
+
+def _compiles(findings: Findings, placed: _Placed) -> None:
+    """Expressions, and the steps of a sequence."""
+    for source, steps in written(placed.rule):
+        if isinstance(source, Predicates) and source.expr is not None:
+            _check_expr(findings, placed, (*steps, "expr"), source.expr)
+    sequence = placed.rule.when.sequence
+    if sequence is None:
+        return
+    order = list(conditions(sequence))
+    wrong = _check_where(findings, placed, sequence, order)
+    if wrong or any(comparison.expr for comparison in sequence.where):
+        sequence = sequence.model_copy(update={"where": []})
+    try:
+        pattern(sequence)
+    except PatternError as error:
+        steps = ("when", "sequence", "steps") if error.step is None else ("when", "sequence", "steps", error.step)
+        findings.problem(*placed.place(*steps), str(error))
+
+
+def _check_where(findings: Findings, placed: _Placed, sequence: SequenceConfig, order: list[str]) -> bool:
+    """Whether something is wrong with `where`."""
+    wrong = False
+    for n, comparison in enumerate(sequence.where):
+        steps = ("when", "sequence", "where", n)
+        if comparison.expr is not None:
+            _check_expr(findings, placed, (*steps, "expr"), comparison.expr, order)
+            continue
+        assert comparison.left is not None
+        named = comparison.left.partition(".")[0]
+        if named not in order:
+            wrong = True
+            message = f"no step is called {named!r}{did_you_mean(named, order)}; steps are: {', '.join(order)}"
+            findings.problem(*placed.place(*steps, "left"), message)
+        word = next(name for name in COMPARISONS if getattr(comparison, name) is not None)
+        right = getattr(comparison, word)
+        near = did_you_mean(right.partition(".")[0], order) if isinstance(right, str) and "." in right else ""
+        if near and right.partition(".")[0] not in order:
+            wrong = True
+            message = f"no step is called {right.partition('.')[0]!r}{near}; steps are: {', '.join(order)}"
+            findings.problem(*placed.place(*steps, word.rstrip("_")), message)
+    return wrong
+
+
+def _check_expr(
+    findings: Findings, placed: _Placed, steps: tuple[str | int, ...], text: str, order: Iterable[str] | None = None
+) -> None:
+    """An expression's own place is added to that of its text, where that stands on one line."""
+    node, _ = at(placed.node, steps)
+    try:
+        cel.check(text, order)
+    except cel.ExprError as error:
+        place = node.place
+        if isinstance(node, ScalarNode) and node.text == text and error.line == 1:
+            quote = 1 if node.quoted else 0
+            place = Place(place.file, place.line, place.column + quote + error.column - 1)
+        findings.problem(place, (*placed.path, *steps), f"in the expression: {error}")
+    except PluginError as error:
+        findings.problem(node.place, (*placed.path, *steps), str(error))
+
+
+# -- beside the others
+# ----------------------------------------------------------------------------------------------------
+
+
+def _rules_exist(findings: Findings, placed: _Placed, ids: list[str]) -> None:
+    for source, steps in written(placed.rule):
+        if source.rule is not None and source.rule not in ids:
+            listed = f"; rules are: {', '.join(ids)}"
+            message = f"there is no rule {source.rule!r}{did_you_mean(source.rule, ids)}{listed}"
+            findings.problem(*placed.place(*steps, "rule"), message)
+
+
+def _ordered(findings: Findings, placed: Sequence[_Placed]) -> None:
+    by_id = {one.rule.id: one for one in placed}
+    if len(by_id) < len(placed):
+        return
+    try:
+        in_order([one.rule for one in placed])
+    except (RuleCycle, RulesTooDeep) as error:
+        findings.problem(*by_id[error.ids[0]].place("when"), str(error))
+
+
+def _channels_exist(findings: Findings, placed: _Placed, devices: Sequence[DeviceConfig]) -> None:
+    known = [f"{device.id}/{channel.name}" for device in devices for channel in device.declared]
+    for source, steps in written(placed.rule):
+        if source.device is not None and source.device not in (ids := [device.id for device in devices]):
+            message = f"there is no device {source.device!r}{did_you_mean(source.device, ids)}"
+            findings.problem(*placed.place(*steps, "device"), message)
+        elif source.channel is not None and source.type is None and not _watched(source, devices):
+            what = "no channel fits" if "*" in source.channel or "?" in source.channel else "there is no channel"
+            message = f"{what} {source.channel!r}{did_you_mean(source.channel, known)}"
+            findings.problem(*placed.place(*steps, "channel"), f"{message}; `gateway check` lists them")
+
+
+def _watched(source: Source, devices: Sequence[DeviceConfig]) -> list[tuple[DeviceConfig, str]]:
+    """(device, channel) of what the selector selects."""
+    wants = names(source)
+    return [
+        (device, channel.name)
+        for device in devices
+        for channel in device.declared
+        if wants(channel.kind, f"{device.id}/{channel.name}")
+    ]
+
+
+# -- patience
+# -------------------------------------------------------------------------------------------------------------
+
+
+def _is_patient(
+    findings: Findings, placed: _Placed, devices: Sequence[DeviceConfig], devices_node: Node | None
+) -> None:
+    """`for` and `max_gap` against the heartbeat of every channel that the rule watches: both lines are named."""
+    operator = placed.rule.when.operator
+    if operator not in {"hold", "rate", "absent"}:
+        return
+    config = getattr(placed.rule.when, operator)
+    for key in ("for", "max_gap"):
+        patience_s = getattr(config, f"{key}_s", None)
+        if patience_s is None:
+            continue
+        for device, channel in _watched(config, devices):
+            heartbeat_s = _heartbeat_s(device, channel, judged=operator != "absent" and key == "for")
+            if heartbeat_s is None or patience_s >= PATIENCE * heartbeat_s:
+                continue
+            place, path = placed.place("when", operator, key)
+            where = _heartbeat_place(devices_node, device.id, channel)
+            beside = f" ({where.seen_from(place)})" if where else ""
+            least = duration_text(PATIENCE * heartbeat_s)
+            findings.problem(
+                place,
+                path,
+                f"{device.id}/{channel} may be silent for {duration_text(heartbeat_s)}, its heartbeat{beside}: "
+                f"expected at least {least}, one and a half of it, or a shorter heartbeat there",
+            )
+            break
+
+
+def _heartbeat_s(device: DeviceConfig, channel: str, *, judged: bool) -> float | None:
+    """The heartbeat that matters. A level is known exactly in between, a measured value only within its deadband."""
+    kind = next(one.kind for one in device.declared if one.name == channel)
+    if judged and kind != "reading":
+        return None
+    return heartbeat_of(device.channels[channel]) if channel in device.channels else None
+
+
+def _heartbeat_place(devices_node: Node | None, device_id: str, channel: str) -> Place | None:
+    """Where the channel's heartbeat is written, or the deadband that implies it."""
+    if not isinstance(devices_node, ListNode):
+        return None
+    for entry in devices_node.nodes:
+        name = entry.nodes.get("id") if isinstance(entry, MapNode) else None
+        if isinstance(entry, MapNode) and isinstance(name, ScalarNode) and name.value == device_id:
+            section, taken = at(entry, ("channels", channel))
+            if taken == 2 and isinstance(section, MapNode):
+                return section.keys.get("heartbeat") or section.keys.get("deadband") or section.place
+    return None
+
+
+def rule_meaning(rules: Sequence[RuleConfig]) -> Mapping[str, object]:
+    """What the hash of a configuration takes of its rules; nothing where there are none."""
+    if not rules:
+        return {}
+    return {"rules": [rule.model_dump(mode="json", fallback=str) for rule in rules]}
+
+
+def subjects_of(devices: Sequence[DeviceConfig]) -> list[tuple[str, str]]:
+    """(type, subject) of every channel: what the engine is told is there."""
+    return [(channel.kind, f"{device.id}/{channel.name}") for device in devices for channel in device.declared]
