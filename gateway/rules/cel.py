@@ -92,7 +92,7 @@ def names_in(text: str, known: Iterable[str]) -> list[str]:
 
 def fields_in(text: str) -> list[str]:
     """Every `x.field` of the expression, without the x."""
-    return re.findall(r"(?<=\w)\.([A-Za-z_]\w*)(?!\s*\()", _TEXTS.sub("''", text))
+    return re.findall(r"(?<=\w)\.([A-Za-z_]\w*)\b(?!\s*\()", _TEXTS.sub("''", text))
 
 
 def cel_name(step: str) -> str:
@@ -120,7 +120,7 @@ def _compiled(cel: Any, text: str, variables: Mapping[str, Any]) -> Any:
     except RuntimeError as error:
         raise _wrong(str(error), variables) from None
     kind = condition.return_type()
-    if kind not in {cel.Type.BOOL, cel.Type.DYN}:
+    if not any(kind == possible for possible in (cel.Type.BOOL, cel.Type.DYN)):
         raise ExprError(f"expected a condition, which is true or false; the result is of type {kind.name().lower()}")
     return condition
 

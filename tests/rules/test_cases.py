@@ -24,7 +24,7 @@ def cases():
             yield pytest.param(case, rules, id=case.name)
 
 
-@pytest.mark.parametrize(("case", "rules"), cases())
+@pytest.mark.parametrize(("case", "rules"), list(cases()))
 def test_the_rules_say_what_the_case_expects(case, rules):
     outcome = run_case(case, rules)
     assert outcome.told == outcome.expected
