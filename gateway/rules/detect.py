@@ -35,7 +35,7 @@ from gateway.rules.ruletime import RuleTime
 TICK_GRACE_NS: Final = 10_000_000
 """How much later than a deadline `tick` is to be called: events that happened before it may still be on their way."""
 
-CONTROL: Final = frozenset({"gateway.started", "clock.step", "rule.started", "rule.stopped", "rule.failed"})
+CONTROL: Final = frozenset({"gateway.started", "clock.step", "rule.started", "rule.stopped"})
 """Records that tell the engine something beside what rules select."""
 
 
@@ -146,7 +146,7 @@ class Detector:
 
     def announced(self, event: Event, at: int) -> None:
         """Bring a rule into force, or out of it, if the event says so."""
-        if event.type not in {"rule.started", "rule.stopped", "rule.failed"}:
+        if event.type not in {"rule.started", "rule.stopped"}:
             return
         rule, rule_hash = str(event.data.get("rule", "")), str(event.data.get("hash", ""))
         if event.type == "rule.started":

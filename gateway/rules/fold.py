@@ -48,12 +48,10 @@ class Fold:
         self.records += 1
         engine, here = self._engine, self._engine.context
         here.begin_run(event.run, event.offset)
-        if event.type in DERIVED:
+        if event.type in DERIVED or event.type == "rule.failed":
             self._derived(event)
             return
         self._end_gap()
-        if event.type == "rule.failed":
-            self._take(event)
         self._missing()
         here.number = event.offset
         if event.type in CONTROL:
@@ -110,10 +108,20 @@ class Fold:
         here.number = event.offset
         engine.until(at, [])
         self._detector.time.last = event.mono + here.mono_ns
-        self._take(event)
+        if event.type == "rule.failed":
+            self._failed(event)
+        else:
+            self._take(event)
         here.number = event.offset + 1
         engine.hear(event, at)
         engine.settle(at, [])
+
+    def _failed(self, event: Event) -> None:
+        """The rule broke here, whether or not it breaks again: what it was about to say was not said."""
+        expected = self._engine.expected
+        assert expected is not None
+        expected[:] = [one for one in expected if one.subject != event.subject]
+        self._engine.end(str(event.data.get("rule", "")))
 
     def _take(self, event: Event) -> None:
         """Find the recorded event among what was expected."""

@@ -15,7 +15,7 @@ from gateway.config.yaml import read_document
 from gateway.event import EVENT_TYPES
 from gateway.rules import cel, guards, words
 from gateway.rules.graph import DEPTH_MAX
-from gateway.rules.model import EmitConfig, GuardConfig, RuleConfig, TimeoutConfig, TimeOfDay
+from gateway.rules.model import EmitConfig, GuardConfig, RuleConfig, TimeOfDay, TimeoutConfig
 from gateway.rules.operator_model import (
     AbsentConfig,
     CountConfig,
