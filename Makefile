@@ -46,6 +46,7 @@ rigs: $(DEV)  ## run the slow tests: faults, power cuts, long runs
 	  if [ $$status = 5 ]; then echo "There are no rigs in this checkout."; else exit $$status; fi; }
 
 bench: $(DEV)  ## measure throughput, latency, bytes and memory beside a bare MQTT client
+	@test -n "$(BENCH_ARGS)" || $(BIN)/python -m tests.rules.bench
 	@$(BIN)/python -m tests.bench $(BENCH_ARGS)
 
 lock:  ## resolve all dependencies anew into requirements.lock and requirements-dev.lock

@@ -39,6 +39,9 @@ def subject_pattern(source: Source) -> str:
 def names(source: Source) -> Callable[[str, str], bool]:
     """(type, subject) -> whether such events are selected."""
     types = source.type or (RULE_TYPES if source.rule is not None else TYPES)
+    exact = exact_subject(source)
+    if exact is not None and not any("*" in kind for kind in types):
+        return lambda event_type, subject: subject == exact and event_type in types
     return Selection(types, [subject_pattern(source)]).names
 
 
