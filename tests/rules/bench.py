@@ -17,15 +17,15 @@ from gateway.rules.detect import Detector
 
 EVENTS, ROUNDS, BATCH = 50_000, 5, 500
 KINDS: dict[str, Callable[[str], dict[str, Any]]] = {
-    "event": lambda channel: {"event": {"channel": channel, "above": 99}},
-    "hold": lambda channel: {"hold": {"channel": channel, "above": 95, "clear_below": 50, "for": "10s", "max_gap": "1h"}},
-    "count": lambda channel: {"count": {"channel": channel, "above": 95, "at_least": 5, "within": "100ms"}},
-    "window": lambda channel: {"window": {"channel": channel, "tumbling": "1m", "of": {"avg": "avg", "max": "max"}}},
-    "rate": lambda channel: {"rate": {"channel": channel, "over": "200ms", "per": "1s", "above": 1e9}},
-    "absent": lambda channel: {"absent": {"channel": channel, "for": "90s"}},
-    "sequence": lambda channel: {
+    "event": lambda on: {"event": {"channel": on, "above": 99}},
+    "hold": lambda on: {"hold": {"channel": on, "above": 95, "clear_below": 50, "for": "10s", "max_gap": "1h"}},
+    "count": lambda on: {"count": {"channel": on, "above": 95, "at_least": 5, "within": "100ms"}},
+    "window": lambda on: {"window": {"channel": on, "tumbling": "1m", "of": {"avg": "avg", "max": "max"}}},
+    "rate": lambda on: {"rate": {"channel": on, "over": "200ms", "per": "1s", "above": 1e9}},
+    "absent": lambda on: {"absent": {"channel": on, "for": "90s"}},
+    "sequence": lambda on: {
         "sequence": {
-            "steps": [{"as": "a", "channel": channel, "above": 98}, {"as": "b", "channel": channel, "below": 1}],
+            "steps": [{"as": "a", "channel": on, "above": 98}, {"as": "b", "channel": on, "below": 1}],
             "within": "1s",
         }
     },
