@@ -124,7 +124,7 @@ def page(path: Path, config: Config) -> str:
         ("keeps", _keeps(config.buffer.keep)),
     ]
     head = f"{click.style(config.gateway.id, bold=True)}  {click.style('ok', fg='green')}"
-    parts = [f"{head}\n{look.fields(pairs)}", _devices(config), _sinks(config)]
+    parts = [f"{head}\n{look.fields(pairs)}", _devices(config), _sinks(config), *_rules(config)]
     if config.warnings:
         parts.append(
             "\n".join(click.style(f"warning: {look.printable(text)}", fg="yellow") for text in config.warnings)
@@ -154,6 +154,14 @@ def _sinks(config: Config) -> str:
     return f"{look.counted(len(rows), 'sink')}\n{listed}"
 
 
+def _rules(config: Config) -> list[str]:
+    if not config.rules:
+        return []
+    rows = [(rule.id, rule.when.operator, rule.emit.name or rule.id, rule.emit.severity) for rule in config.rules]
+    listed = look.table(rows, ("RULE", "OPERATOR", "SAYS", "SEVERITY"), columns=look.columns(), indent=2)
+    return [f"{look.counted(len(rows), 'rule')}\n{listed}"]
+
+
 def wrong_document(path: Path, error: ConfigError) -> dict[str, Any]:
     problems = [
         {"file": p.file, "line": p.line, "column": p.column, "path": p.path, "message": p.message}
@@ -179,6 +187,7 @@ def document(path: Path, config: Config) -> dict[str, Any]:
             for device in config.devices
         ],
         "sinks": [{"id": sink.id, "sink": sink.sink.name} for sink in config.sinks],
+        "rules": [{"id": rule.id, "hash": rule.hash, "operator": rule.when.operator} for rule in config.rules],
         "buffer": {
             "path": str(config.buffer.path),
             "keep_for_s": config.buffer.keep.for_s,

@@ -90,7 +90,7 @@ class Rule:
                 data,
                 here.event.synced,
                 here.event.simulated,
-                True,
+                kind != "window",  # that tells of the past, and can wait for company on its way to the disk
                 offset,
             )
         )
