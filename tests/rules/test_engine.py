@@ -306,6 +306,13 @@ class _Noted(Timer):
     __slots__ = ()
 
 
+def test_a_timer_that_is_armed_anew_for_the_same_time_goes_to_the_end_of_the_line():
+    timers, first, second = Timers(), _Noted(), _Noted()
+    for timer in (first, second, first):
+        timers.arm(timer, 5)
+    assert [timers.pop(5), timers.pop(5), timers.pop(5)] == [(5, second), (5, first), None]
+
+
 @given(st.lists(st.tuples(st.sampled_from(["arm", "disarm", "pop"]), st.integers(0, 4), st.integers(0, 20))))
 @settings(deadline=None)
 def test_timers_fire_as_a_sorted_list_would(steps):

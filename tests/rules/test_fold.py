@@ -194,3 +194,37 @@ def test_the_world_makes_every_rule_speak():
     spoke = {one.subject for one in world.log.records if one.type.startswith("rule.") and one.type != "rule.started"}
     assert spoke == {f"rule/{one.id}" for one in RULES}
     assert isinstance(world.log.detector.engine, Engine)
+
+
+def test_what_only_the_clock_says_ends_nothing_silently():
+    """Time alone would end the attempt, without a word. An event that was earlier, and comes later, still completes it."""
+    steps = [{"as": "a", "channel": "a/x"}, {"as": "b", "channel": "b/x"}]
+    log = Log([rule("r", sequence={"steps": steps, "within": "4s"})])
+    log.open(ns(10), ns(1010))
+    log.record([event("a/x", 1, 11)])
+    log.tick(ns(15.1))
+    log.record([event("b/x", 1, 14.9)])
+    assert log.records[-1].type == "rule.matched"
+    assert log.reread().named == []
+
+
+def test_what_was_silently_due_comes_before_what_is_said_later():
+    """Re-reading knows of the clock only by what was said: a raise that a guard forbade at 9 s is not allowed by 10 s."""
+    log = Log([
+        rule("w", window={"channel": "a/x", "tumbling": "5s", "of": {"n": "count"}}),
+        rule(
+            "r",
+            hold={"rule": "w", "at_least": 1, "for": "4s"},
+            only_if=[{"preceded_by": {"rule": "w"}, "within": "1s"}],
+        ),
+    ])  # fmt: skip
+    log.open(ns(1), ns(1))
+    for at_s in (2, 7):
+        log.record([event("a/x", 1, at_s)])
+    log.tick(ns(11))
+    log.record([event("a/x", 1, 12)])
+    assert [one.data["rulekey"].split(":")[-2] for one in log.records if one.type == "rule.window"] == [
+        str(ns(5)), str(ns(10)),
+    ]  # fmt: skip
+    assert not any(one.type == "rule.raised" for one in log.records)
+    assert log.reread().named == []
