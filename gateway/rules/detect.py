@@ -7,6 +7,8 @@ a `Fold`;
     record what `Fold.finish` returns. With no checkpoint, read from the first record there is.
 2.  Record `gateway.started` first, then, at start and after each reload, one `rule.started` or `rule.stopped` for
     each of `announcements()`. They pass through `detect` like every event; the rules begin when they do.
+    A reload makes a new detector for the new rules, which takes `restore(old.checkpoint())` and `begin_run`: rules that are
+    the same go on.
 3.  `batch = detector.detect(taken, next_offset)` when a batch is taken, in place of `taken`. Append exactly that; a
 failed
     append is repeated with the same events, and nothing is detected meanwhile. A batch longer than one append takes

@@ -197,7 +197,7 @@ def test_the_world_makes_every_rule_speak():
 
 
 def test_what_only_the_clock_says_ends_nothing_silently():
-    """Time alone would end the attempt, without a word. An event that was earlier, and comes later, still completes it."""
+    """Time alone would end the attempt, without a word. An event that was earlier and comes later completes it."""
     steps = [{"as": "a", "channel": "a/x"}, {"as": "b", "channel": "b/x"}]
     log = Log([rule("r", sequence={"steps": steps, "within": "4s"})])
     log.open(ns(10), ns(1010))
@@ -209,7 +209,7 @@ def test_what_only_the_clock_says_ends_nothing_silently():
 
 
 def test_what_was_silently_due_comes_before_what_is_said_later():
-    """Re-reading knows of the clock only by what was said: a raise that a guard forbade at 9 s is not allowed by 10 s."""
+    """Re-reading knows of the clock only by what was said: a raise forbidden at 9 s is not allowed by what is at 10 s."""
     log = Log([
         rule("w", window={"channel": "a/x", "tumbling": "5s", "of": {"n": "count"}}),
         rule(
