@@ -3,8 +3,7 @@
 A series is written as tokens, each a value and a time, or values at a steady pace:
 
     on@5s off@6.2s bad@8s                 values at times
-    every 1m: 29 30.5 _ 31x2 20+0.5x3     a value each minute; `_` is none, 31x2 is 31 three times, 20+0.5x3 is 20 20.5
-    21 21.5
+    every 1m: 29 30.5 _ 31x2 20+0.5x3     one each minute: `_` is none, 31x2 is 31 31 31, 20+0.5x3 is 20 20.5 21 21.5
 
 `on`, `off`, `open`, `closed`, `true` and `false` are levels (type `state`), numbers are readings, `bad` is a reading
 without a value, any other word is an input. What must be said is written the same way, with what is to be compared

@@ -1,6 +1,4 @@
-"""What all rules of an engine share while it runs: the timers, where it stands in the log, and what it derives.
-Pure.
-"""
+"""What all rules of an engine share while it runs: timers, where it stands in the log, and what it derives. Pure."""
 
 from __future__ import annotations
 

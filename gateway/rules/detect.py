@@ -2,25 +2,21 @@
 
 Where it stands: `normalize -> detect -> record`. What the recorder has to do:
 
-1.  After opening the log: `begin_run(run)`, then restore the newest checkpoint and read every record after it through
-a `Fold`;
-    record what `Fold.finish` returns. With no checkpoint, read from the first record there is.
+1.  After opening the log: `begin_run(..)`, then restore the newest checkpoint and read every record after it through
+    a `Fold`; record what `Fold.finish` returns. With no checkpoint, read from the first record there is.
 2.  Record `gateway.started` first, then, at start and after each reload, one `rule.started` or `rule.stopped` for
-    each of `announcements()`. They pass through `detect` like every event; the rules begin when they do.
-    A reload makes a new detector for the new rules, which takes `restore(old.checkpoint())` and `begin_run`: rules that are
+    each of `announcements()`. They pass through `detect` like every event; the rules begin when they do. A reload
+    makes a new detector for the new rules, which takes `restore(old.checkpoint())` and `begin_run`: rules that are
     the same go on.
 3.  `batch = detector.detect(taken, next_offset)` when a batch is taken, in place of `taken`. Append exactly that; a
-failed
-    append is repeated with the same events, and nothing is detected meanwhile. A batch longer than one append takes
-    may be cut: what a crash leaves out is derived again by the next start's `Fold`.
+    failed append is repeated with the same events, and nothing is detected meanwhile. A batch longer than one append
+    takes may be cut: what a crash leaves out is derived again by the next start's `Fold`.
 4.  Wake at `deadline_mono()` and put `tick(mono_ns, next_offset)` behind the batch that is taken then, if it is not
-empty. Calling it
-    more often, or late, changes nothing but when things are said.
-5.  If a batch is given up for good (which no ordinary fault does), the engine is ahead of the log: make a new one, and
-read
-    the log as in 1. That costs at most what a start costs, and no copy has to be made for every batch.
-6.  Keep `checkpoint()` in the log together with the offset after the batch that it follows, when re-reading would take
-too long.
+    empty. Calling it more often, or late, changes nothing but when things are said.
+5.  If a batch is given up for good (which no ordinary fault does), the engine is ahead of the log: make a new one,
+    and read the log as in 1. That costs at most what a start costs, and no copy has to be made for every batch.
+6.  Keep `checkpoint()` in the log together with the offset after the batch that it follows, when re-reading would
+    take too long.
 """
 
 from __future__ import annotations

@@ -1,14 +1,13 @@
 """The rule engine: events and time in, derived events out. Pure.
 
-Theory of operation. Every rule hands out one function (a *judge*) for each (type, subject) that it selects. The engine
-keeps them by subject, then type: an event that nobody selects costs one look-up. Patterns are matched once per new
-subject.
+Theory of operation. Every rule hands out one function (a *judge*) for each (type, subject) that it selects. The
+engine keeps them by subject, then type: an event that nobody selects costs one look-up. Patterns are matched once per
+new subject.
 
 Time is *rule time*, ns, and never runs backwards (`RuleTime` makes it). For an event at `at`:
 
 1. Timers due at `at` or before fire, in the order of their deadlines, equal ones in the order in which they were
-armed. What
-   they derive has their deadline as its time, and other rules hear it before the next deadline.
+   armed. What they derive has their deadline as its time, and other rules hear it before the next deadline.
 2. The judges of the event run, in the order of the rules (each after those that it listens to).
 3. What they derived is judged the same way, in the order in which it was derived: rules feed rules.
 
@@ -17,8 +16,8 @@ often it is called, and derived events are the only ticks that have to be record
 
 A rule that raises is cut out: its state goes, `rule.failed` is derived, the other rules do not notice.
 
-*Re-reading.* While `expected` is a list, the engine derives into it instead of feeding its rules: the recorded derived
-events that follow do that (see fold.py).
+*Re-reading.* While `expected` is a list, the engine derives into it instead of feeding its rules: the recorded
+derived events that follow do that (see fold.py).
 """
 
 from __future__ import annotations

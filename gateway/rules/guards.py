@@ -1,8 +1,8 @@
 """`only_if`: what must be so when a rule wants to speak. Pure.
 
-Guards read three things: the last value of channels, the time of day, and when an event of some kind was last seen. The
-first and the last are kept here, for the subjects that guards name and no others; the engine tells of their events.
-A guard is asked once, at the moment when the rule would speak: what it forbids does not come later.
+Guards read three things: the last value of channels, the time of day, and when an event of some kind was last seen.
+The first and the last are kept here, for the subjects that guards name and no others; the engine tells of their
+events. A guard is asked once, at the moment when the rule would speak: what it forbids does not come later.
 """
 
 from __future__ import annotations

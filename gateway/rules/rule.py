@@ -1,8 +1,8 @@
 """One rule that is in force: who it is, and how it speaks. Pure.
 
-Whatever an operator finds becomes an event here. A derived event is about `rule/<id>`, has the logical time of what it
-tells (that of the completing event, or of the deadline), and carries a `rulekey` that is the same whenever the same
-log is judged again: `<rule>:<hash>:<key>:<rule time ns>:<n>`, where n counts what the rule says at one instant.
+Whatever an operator finds becomes an event here. A derived event is about `rule/<id>`, has the logical time of what
+it tells (that of the completing event, or of the deadline), and carries a `rulekey` that is the same whenever the
+same log is judged again: `<rule>:<hash>:<key>:<rule time ns>:<n>`, where n counts what the rule says at one instant.
 """
 
 from __future__ import annotations

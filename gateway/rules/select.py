@@ -1,8 +1,8 @@
 """Selectors and predicates, compiled into plain functions. Pure.
 
 `names` answers for a (type, subject) whether a selector wants such events; the engine asks once and keeps the answer.
-`condition` and `fit` then judge single events. They are what runs for every selected event, so each common
-form is one small function, and the general one a chain of them.
+`condition` and `fit` then judge single events. They are what runs for every selected event, so each common form is
+one small function, and the general one a chain of them.
 """
 
 from __future__ import annotations

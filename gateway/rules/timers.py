@@ -1,8 +1,8 @@
 """Deadlines of all rules in one heap. Pure: time is what the caller says it is.
 
-A `Timer` is one deadline of one key of one rule: armed, moved, and disarmed, and it fires once when its time has come.
-Moving a deadline later costs no more than an assignment: the old entry of the heap stays, and finds out when it comes
-up. That is the usual case by far: every reading moves the deadline of `absent`.
+A `Timer` is one deadline of one key of one rule: armed, moved, and disarmed, and it fires once when its time has
+come. Moving a deadline later costs no more than an assignment: the old entry of the heap stays, and finds out when it
+comes up. That is the usual case by far: every reading moves the deadline of `absent`.
 
 Order. Equal deadlines fire in the order in which they were armed.
 """

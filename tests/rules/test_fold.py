@@ -209,7 +209,7 @@ def test_what_only_the_clock_says_ends_nothing_silently():
 
 
 def test_what_was_silently_due_comes_before_what_is_said_later():
-    """Re-reading knows of the clock only by what was said: a raise forbidden at 9 s is not allowed by what is at 10 s."""
+    """Re-reading knows of the clock only by what was said: a raise forbidden at 9 s stays so, whatever is at 10 s."""
     log = Log([
         rule("w", window={"channel": "a/x", "tumbling": "5s", "of": {"n": "count"}}),
         rule(

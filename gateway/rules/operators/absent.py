@@ -1,6 +1,4 @@
-"""`absent`: something that should happen does not. What is known from the configuration is waited for from the
-start.
-"""
+"""`absent`: something that should happen does not. What the configuration names is waited for from the start."""
 
 from __future__ import annotations
 

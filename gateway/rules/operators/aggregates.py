@@ -1,8 +1,8 @@
 """The aggregates of a window: each a small accumulator that takes (value, at) and tells its result. Pure.
 
-Sums are compensated (Neumaier 1974), so that a million small values beside a large one are not lost. Deviation is that
-of the population by Welford's recurrence: constant input gives exactly 0. What needs all samples (median, quantile)
-keeps a bounded number of them; beyond it every second one is forgotten.
+Sums are compensated (Neumaier 1974), so that a million small values beside a large one are not lost. Deviation is
+that of the population by Welford's recurrence: constant input gives exactly 0. What needs all samples (median,
+quantile) keeps a bounded number of them; beyond it every second one is forgotten.
 """
 
 from __future__ import annotations
