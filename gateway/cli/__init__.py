@@ -13,7 +13,8 @@ from gateway import __version__
 from gateway.errors import ConfigError, GatewayError
 
 COMMANDS = (
-    "run", "demo", "check", "schema", "drivers", "sinks", "outputs", "rules", "read", "tail", "status", "verify", "reload",
+    "run", "demo", "check", "schema", "drivers", "sinks", "outputs", "rules", "read", "tail", "status", "verify",
+    "reload",
 )  # fmt: skip
 """In the order that a newcomer meets them."""
 
