@@ -1,8 +1,8 @@
 """What a rule says, once it is known to be right: the language of `rules:` as models.
 
 A rule is one operator under `when:`, and what surrounds it: how events are told apart (`by`), under which
-circumstances it may speak (`only_if`), what it says (`emit`), and what is done then (`do`, judged by
-`gateway.actions`). README.md beside this file is the reference. Durations are float seconds here and integer
+circumstances it may speak (`only_if`), what it says (`emit`), and what is done then (`do`, in the words
+of `gateway.action`). README.md beside this file is the reference. Durations are float seconds here and integer
 nanoseconds once compiled.
 """
 
@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
+from gateway.action import ActionConfig
 from gateway.options import Identifier, Options
 from gateway.rules.operator_model import When
 from gateway.rules.select_model import Predicates, Selector
@@ -99,7 +100,7 @@ class TimeoutConfig(Options):
     """`on_timeout:` what an attempt that ran out of time says and does."""
 
     emit: EmitConfig = Field(EmitConfig(), description="what the timeout says; default: as the rule")
-    do: list[Any] = Field([], max_length=16, description="actions when an attempt runs out of time")
+    do: list[ActionConfig] = Field([], max_length=16, description="actions when an attempt runs out of time")
 
 
 class RuleConfig(Options):
@@ -116,8 +117,10 @@ class RuleConfig(Options):
         [], max_length=16, description="it speaks only if all of these hold at that time"
     )
     emit: EmitConfig = Field(EmitConfig(), description="what the derived event says")
-    do: list[Any] = Field([], max_length=16, description="actions when it is raised, matches, or a window ends")
-    on_cleared: list[Any] = Field([], max_length=16, description="actions when what was raised is cleared")
+    do: list[ActionConfig] = Field(
+        [], max_length=16, description="actions when it is raised, matches, or a window ends"
+    )
+    on_cleared: list[ActionConfig] = Field([], max_length=16, description="actions when what was raised is cleared")
     on_timeout: TimeoutConfig | None = Field(
         None, description="for a sequence: what an attempt says that ran out of time"
     )
