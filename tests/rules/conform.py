@@ -13,11 +13,14 @@ from datetime import datetime
 from typing import Any
 
 from gateway.clock import NS_PER_S
-from gateway.event import Event
+from gateway.event import Event, Quality, stamp
+from gateway.rules.detect import Detector
 from gateway.rules.engine import Engine
+from gateway.rules.fold import DERIVED, Fold
 from gateway.rules.model import RuleConfig
 from tests.rules.corpus import BAD, START, Case, Input, Times, span, timed
 
+RUN = "0123456789abcdef"
 NONE = "none"
 RATE_TOLERANCE = 0.005
 """Where the file names no other: the sources round to two digits."""
@@ -25,48 +28,82 @@ ANY_RATE = 1e12
 
 
 class Run:
-    """A case's events through its rule; or through several, name -> words of its own below the operator."""
+    """A case's events through its rule; or through several, name -> words of its own below the operator.
 
-    def __init__(self, case: Case, rules: dict[str, dict[str, Any]] | None = None) -> None:
+    They go the way of a gateway's events, from its start on. With `restored` the rules are made anew from a checkpoint
+    before each of them.
+    """
+
+    def __init__(self, case: Case, rules: dict[str, dict[str, Any]] | None = None, *, restored: bool = False) -> None:
         self.case = case
-        self.engine = Engine([rule(case, name, own) for name, own in (rules or {"case": {}}).items()])
+        self._rules = [rule(case, name, own) for name, own in (rules or {"case": {}}).items()]
+        self.detector = self._new_detector()
         self.names: dict[int, Input] = {}
         """Offset -> the event of the case."""
         self.log: list[Event] = []
-        self._run()
+        inputs = case.inputs
+        self._start(min(case.times.zero_ns, inputs[0].at_ns), 0)
+        for index, one in enumerate(inputs):
+            if restored:
+                self._restore()
+            if one.channel == START:
+                assert isinstance(one.value, int)
+                self._restore()
+                self._start(one.at_ns, one.value)
+            else:
+                self.names[self._record(_reading(case, one, index))] = one
+        end_ns = inputs[-1].at_ns if case.until_ns is None else case.until_ns
+        self._append(self.detector.tick(end_ns, len(self.log) + 1))
 
     @property
     def derived(self) -> list[Event]:
-        """Their `time` is rule time here: the wall clock never steps."""
-        return [event for event in self.log if event.type.startswith("rule.")]
+        """What the rules say. `time` is rule time here: the wall clock never steps."""
+        return [event for event in self.log if event.type in DERIVED]
 
-    def _run(self) -> None:
-        inputs = self.case.inputs
-        self.engine.begin_all(min(self.case.times.zero_ns, inputs[0].at_ns))
-        for index, one in enumerate(inputs):
-            if one.channel == START:
-                assert isinstance(one.value, int)
-                self.engine.pause(one.value)
-                continue
-            event = self._event(one, index)
-            self.engine.judge(event, one.at_ns, self.log)
-            offset = next(n for n, logged in enumerate(self.log, 1) if logged is event)
-            self.names[offset] = one
-        until_ns = self.case.until_ns
-        self.log += self.engine.advance(inputs[-1].at_ns if until_ns is None else until_ns)
+    @property
+    def is_idle(self) -> bool:
+        """Nothing is open at the end, no timer is armed."""
+        return self.detector.deadline_mono() is None
 
-    def _event(self, one: Input, index: int) -> Event:
-        """Without a value it has 1; where windows are asked for a power of two, so that a sum names its events."""
-        value = one.value if one.value is not None else 2.0**index if "windows" in self.case.keys else 1.0
-        bad = value == BAD
-        return Event(
-            "reading",
-            f"in/{one.channel}",
-            one.at_ns,
-            one.at_ns,
-            None if bad else value,
-            quality="bad" if bad else "good",
-        )
+    def read_again(self) -> list[str]:
+        """What new rules say differently of the log that came of this."""
+        fold = Fold(self._new_detector())
+        fold.read_all(self.log)
+        fold.finish()
+        return fold.named
+
+    def _new_detector(self) -> Detector:
+        detector = Detector(Engine(self._rules))
+        detector.begin_run(RUN, 1)
+        return detector
+
+    def _start(self, at_ns: int, gap_ns: int) -> None:
+        self._record(Event("gateway.started", "gateway", at_ns, at_ns, data={"clean": True, "gap_ns": gap_ns}))
+        for one in self.detector.announcements():
+            self._record(Event(one.type, f"rule/{one.rule}", at_ns, at_ns, data=one.data))
+
+    def _restore(self) -> None:
+        checkpoint = self.detector.checkpoint()
+        self.detector = self._new_detector()
+        self.detector.restore(checkpoint)
+
+    def _record(self, event: Event) -> int:
+        """The offset at which the event comes to stand, with what was derived before and behind it."""
+        batch = self.detector.detect([event], len(self.log) + 1)
+        offset = len(self.log) + 1 + next(n for n, one in enumerate(batch) if one is event)
+        self._append(batch)
+        return offset
+
+    def _append(self, batch: list[Event]) -> None:
+        for event in batch:
+            self.log.append(stamp(event, offset=len(self.log) + 1, recorded=event.time, run=RUN, boot=""))
+
+
+def _reading(case: Case, one: Input, index: int) -> Event:
+    """Without a value it has 1; where windows are asked for a power of two, so that a sum names its events."""
+    value = one.value if one.value is not None else 2.0**index if "windows" in case.keys else 1.0
+    quality: Quality = "bad" if value == BAD else "good"
+    return Event("reading", f"in/{one.channel}", one.at_ns, one.at_ns, None if value == BAD else value, quality=quality)
 
 
 def rule(case: Case, name: str = "case", own: dict[str, Any] | None = None) -> RuleConfig:
@@ -153,7 +190,16 @@ def raised(run: Run) -> list[str]:
     return told
 
 
-def rates_that_are_not(case: Case) -> list[str]:
+def since(run: Run) -> list[str]:
+    """From when on it held, of everything that was raised."""
+    return [
+        f"{event.data['key'].removeprefix('in/')} @{_number(_ns(event.data['since']), run.case.times)}"
+        for event in run.derived
+        if event.type == "rule.raised"
+    ]
+
+
+def rates_that_are_not(case: Case, *, restored: bool = False) -> list[str]:
     """Those of the file's rates that are not so. A rate is asked for by a rule just below it and one just above."""
     tolerance = case.keys.get("tolerance", RATE_TOLERANCE)
     probes: dict[str, dict[str, Any]] = {}
@@ -162,7 +208,7 @@ def rates_that_are_not(case: Case) -> list[str]:
         low, high = (-ANY_RATE, ANY_RATE) if wanted == NONE else (float(wanted) - tolerance, float(wanted) + tolerance)
         probes[f"low{n}"] = {"above": low}
         probes[f"high{n}"] = {"below": ANY_RATE} if wanted == NONE else {"above": high}
-    run = Run(case, probes)
+    run = Run(case, probes, restored=restored)
     wrong = []
     for n, text in enumerate(case.keys["rates"]):
         (wanted, *_), at_ns = timed(text, case.times)

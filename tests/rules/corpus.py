@@ -21,6 +21,8 @@ FOLDER = Path(__file__).parent / "conformance"
 START = "start"
 """The one word among the events that is no event: the gateway starts, after it was away for so long."""
 BAD = "bad"
+ZERO = "2026-01-01T00:00:00Z"
+"""Where a file says no other day."""
 
 _TOKEN = re.compile(r"(?P<name>[a-z]+\d*)(=(?P<value>[^@]+))?(@(?P<at>[^+]+)(\+(?P<step>\d+)\*(?P<more>\d+))?)?")
 _CLOCK = re.compile(r"(\d+):(\d\d):(\d\d)(\.\d+)?")
@@ -43,7 +45,7 @@ class Times:
     """How a file writes times: a number of `unit_ns`, or hours:minutes:seconds, both counted from `zero_ns`."""
 
     unit_ns: int
-    zero_ns: int = 0
+    zero_ns: int
 
     def ns(self, text: str) -> int:
         return self.zero_ns + self.length_ns(text)
@@ -102,11 +104,8 @@ def _read(path: Path) -> File:
     content: Any = plain(document.root)
     unknown = content.keys() - {"source", "tests", "rows", "unit", "zero", "cases"}
     assert not unknown, f"{path.name}: {unknown}"
-    zero = content.get("zero")
-    times = Times(
-        round(parse_duration_s(content["unit"]) * NS_PER_S),
-        round(datetime.fromisoformat(zero).timestamp()) * NS_PER_S if zero else 0,
-    )
+    zero = datetime.fromisoformat(content.get("zero", ZERO))
+    times = Times(round(parse_duration_s(content["unit"]) * NS_PER_S), round(zero.timestamp()) * NS_PER_S)
     file = File(path.stem, content["source"], content["tests"], content.get("rows", 0), content["cases"])
     for written in content["cases"]:
         shared = {key: value for key, value in written.items() if key != "rows"}
