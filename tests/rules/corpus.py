@@ -109,9 +109,10 @@ def _read(path: Path) -> File:
     file = File(path.stem, content["source"], content["tests"], content.get("rows", 0), content["cases"])
     for written in content["cases"]:
         shared = {key: value for key, value in written.items() if key != "rows"}
-        for row in written.get("rows", [{}]):
+        for number, row in enumerate(written.get("rows", [{}]), 1):
             keys = shared | row
-            file.cases.append(Case(path.stem, written["test"], str(keys.pop("row", "")), keys, times))
+            named = keys.pop("row", number if "rows" in written else "")
+            file.cases.append(Case(path.stem, written["test"], str(named), keys, times))
     return file
 
 

@@ -16,7 +16,7 @@ RUN_CASES = [case for case in CASES if not {"refused", "rates"} & case.keys.keys
 
 
 @pytest.mark.parametrize("case", RUN_CASES, ids=[case.id for case in RUN_CASES])
-@pytest.mark.parametrize("restored", [False, True], ids=["", "restored before each event"])
+@pytest.mark.parametrize("restored", [False, True], ids=["straight", "restored"])
 def test_the_rule_says_what_the_file_says(case: Case, restored: bool):
     keys = case.keys
     try:
@@ -41,7 +41,7 @@ def test_the_rule_says_what_the_file_says(case: Case, restored: bool):
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if "rates" in case.keys], ids=lambda case: case.id)
-@pytest.mark.parametrize("restored", [False, True], ids=["", "restored before each event"])
+@pytest.mark.parametrize("restored", [False, True], ids=["straight", "restored"])
 def test_the_value_changes_as_fast_as_the_file_says(case: Case, restored: bool):
     assert conform.rates_that_are_not(case, restored=restored) == []
 

@@ -32,8 +32,10 @@ def test_every_test_of_the_source_is_there_once(file: File):
 
 
 def test_rows_of_one_test_can_be_told_apart(file: File):
-    told = Counter((case.test, case.row, case.keys.get("events")) for case in file.cases)
-    assert set(told.values()) == {1}
+    assert set(Counter(case.id for case in file.cases).values()) == {1}
+    for written in file.written:
+        rows = [(row.get("row"), row.get("events")) for row in written.get("rows", [])]
+        assert len(rows) == len(set(rows)), written["test"]
 
 
 def test_every_case_has_a_rule_and_an_outcome_or_says_why_not(file: File):
