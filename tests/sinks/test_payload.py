@@ -8,10 +8,11 @@ import subprocess
 import sys
 from datetime import datetime
 
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.event import EVENT_TYPES, CloudEventEncoder, Event
+from gateway.event import EVENT_TYPES, THINNED, CloudEventEncoder, Event
 
 ENCODER = CloudEventEncoder("greenhouse-pi")
 
@@ -19,7 +20,7 @@ times = st.integers(0, 4_000_000_000_000_000_000)
 words = st.from_regex(r"[a-z0-9][a-z0-9_-]{0,10}", fullmatch=True)
 values = st.one_of(st.none(), st.booleans(), st.integers(-(2**53), 2**53), st.floats(allow_nan=False), st.text())
 
-events = st.builds(
+anything = st.builds(
     Event,
     type=st.sampled_from(sorted(EVENT_TYPES)),
     subject=st.lists(words, min_size=1, max_size=3).map("/".join),
@@ -37,6 +38,15 @@ events = st.builds(
     recorded=times,
     run=st.just("5f0c9a31d2e47b88"),
 )
+COUNTED = st.integers(2, 10**6)
+
+
+def _whole(event: Event, count: int) -> Event:
+    """What stands for several readings always says for how many."""
+    return msgspec.structs.replace(event, data={**event.data, "count": count}) if event.type == THINNED else event
+
+
+events = st.builds(_whole, anything, COUNTED)
 
 ATTRIBUTE_NAME = re.compile(r"[a-z0-9]{1,20}")
 """CloudEvents 1.0, "Naming conventions": lower-case letters and digits, at most 20 where it can be helped."""
@@ -53,7 +63,10 @@ def reread(text: bytes) -> dict[str, object]:
     assert isinstance(found["data"], dict)
     for name, value in found.items():
         assert ATTRIBUTE_NAME.fullmatch(name), name
-        assert name == "data" or value is None or isinstance(value, (str, bool)), name
+        if type(value) is int:
+            assert -(2**31) <= value < 2**31, f"{name}: an Integer of CloudEvents has 32 bits"
+        else:
+            assert name == "data" or value is None or isinstance(value, (str, bool)), name
     assert "data_base64" not in found
     return found
 
@@ -62,7 +75,10 @@ def reread(text: bytes) -> dict[str, object]:
 def test_every_event_is_a_valid_cloudevent_that_says_the_same(event: Event, previous: int | None) -> None:
     found = reread(ENCODER.encode(event, previous))
     run, _, offset = str(found["id"]).partition("-")
+    offset, _, stands_for = offset.partition("~")
     assert (run, int(offset)) == (event.run, event.offset)
+    assert stands_for == (str(event.data["count"]) if event.type == THINNED else "")
+    assert found.get("sampledrate", 1) == event.stands_for
     assert found["source"] == "//gateway/greenhouse-pi"
     assert found["type"] == f"io.sensor-event-gateway.{event.type}.v1"
     assert found["subject"] == event.subject
