@@ -23,7 +23,14 @@ def note_start(gateway: Gateway) -> None:
         gap_ns = clock.mono_ns() - last.mono
     clean = last is None or last.type == "gateway.stopped"
     gateway.recorder.note("gateway.started", {"version": __version__, "clean": clean, "gap_ns": gap_ns})
+    note_rules(gateway)
     note_config(gateway)
+
+
+def note_rules(gateway: Gateway) -> None:
+    """Which rules are in force from here on, and which no longer. One that is the same goes on."""
+    for told in gateway.detection.announcements():
+        gateway.recorder.note(told.type, told.data, about=f"rule/{told.rule}")
 
 
 def note_config(gateway: Gateway, plan: ReloadPlan | None = None) -> None:

@@ -1,8 +1,8 @@
 """The story: how the parts become a gateway. Detail is one hop down.
 
-    devices ── acquire ──> record ──> event log ──> deliver ──> sinks
-                             │                         ▲
-                             └── latest values ────────┘ (what sinks show as present)
+    devices ── acquire ──> detect + record ──> event log ──> deliver ──> sinks
+                                  │               └────────> actions     ▲
+                                  └── latest values ─────────────────────┘ (what sinks show as present)
 
 Parts start from the log outward, so that nothing arrives where nobody listens, and stop in the opposite order:
 devices first, then everything is committed, then the sinks get a few seconds, and what they did not take stays in
@@ -17,12 +17,14 @@ from random import Random
 from typing import Self
 
 from gateway.acquire import Acquirer
-from gateway.announce import birth, lasting, note_config, note_start
+from gateway.acting import act, actions_of
+from gateway.announce import birth, lasting, note_config, note_rules, note_start
 from gateway.answers import Answers
 from gateway.clock import Clock, JudgedClock, SystemClock, read_together
 from gateway.config import Config, SinkConfig
 from gateway.control import ControlServer
 from gateway.deliver import Forwarder
+from gateway.detection import Detection
 from gateway.errors import ConfigError
 from gateway.eventlog import EventLog
 from gateway.folds import recover
@@ -81,7 +83,8 @@ class Gateway:
         self.log = await EventLog.open(config.buffer.path, clock, **config.buffer.keep.arguments)
         self.clock.has_seen(self.log.newest_ns)
         self.latest = Latest(lambda: birth(self), lambda: lasting(self.config.devices), self.log.dated)
-        folds = {"latest": self.latest}
+        self.detection = Detection(config.rules, config.devices)
+        folds = {"latest": self.latest, "rules": self.detection}
         folded_from = await recover(self.log, folds)
         self.latest.recovered()
         self.recorder = Recorder(
@@ -92,12 +95,15 @@ class Gateway:
             simulated=self.simulated,
             folds=folds,
             folded_from=folded_from,
+            detection=self.detection,
         )
+        self.recorder.resume(self.detection.recovered(self.log.run, self.log.next_offset))
         self.forwarders = Forwarders(self.log, self.recorder, make=self._forwarder, begin=self._tasks.begin)
         self._tasks.begin("record", self.recorder.run())
         self.acquirer = Acquirer(
             config.devices, clock=clock, record=self.recorder.offer, simulate=self.simulated, random=self._random
         )
+        self.actions = actions_of(self, self._tasks.begin, self._random, rehearsal=self._rehearsal)
         try:
             self.forwarders.begin([(sink, self._sink(sink)) for sink in config.sinks])
             note_start(self)
@@ -105,6 +111,7 @@ class Gateway:
             if self._control is not None:
                 await self._control.start()
             await self.acquirer.start()
+            await act(self)
             await self._serve_http()
         except BaseException:
             await self._stop()
@@ -139,6 +146,9 @@ class Gateway:
         self.recorder.commit_within_s = new.buffer.commit_within_s
         self.forwarders.begin(sinks)
         self.acquirer.begin(new.devices)
+        self.detection.configure(new.rules, new.devices)
+        note_rules(self)
+        await act(self)
         if plan.http:
             await self._serve_http()
         note_config(self, plan)
@@ -151,6 +161,7 @@ class Gateway:
             ("record", self.recorder.stage.enter),
             ("the log's writer", through(self.log.touch)),
             *((f"deliver {sink_id}", forwarder.stage.enter) for sink_id, forwarder in self.forwarders.items()),
+            *((f"act {name}", consumer.stage.enter) for name, consumer in self.actions.items()),
         )
 
     async def _serve_http(self) -> None:
@@ -165,7 +176,7 @@ class Gateway:
         """Commit everything, let the sinks drain, close the log."""
         self.recorder.note("gateway.stopped", {})
         await self.recorder.flush()
-        await self.forwarders.drain(SINKS_DRAIN_WITHIN_S)
+        await asyncio.gather(self.forwarders.drain(SINKS_DRAIN_WITHIN_S), self.actions.drain(SINKS_DRAIN_WITHIN_S))
         if self._control is not None:
             await self._control.close()
         if self._http is not None:

@@ -32,6 +32,7 @@ from gateway.clock import NS_PER_S, Clock, read_together
 from gateway.errors import LogError, LogFull
 from gateway.event import Event, sequence
 from gateway.eventlog import MAX_BATCH_EVENTS, Checkpoint, Cursor, DeadLetter, EventLog, Riders, told
+from gateway.detection import Detection
 from gateway.folds import Folds, due, pack
 from gateway.refused import Refused
 from gateway.steps import StepWatch
@@ -66,16 +67,19 @@ class Recorder:
         simulated: bool = False,
         folds: Folds = MappingProxyType({}),
         folded_from: int | None = None,
+        detection: Detection | None = None,
     ) -> None:
         """`protected` tells the lowest offset that some sink has still to read. `simulated` marks our own events.
 
         `folds` are at the log's end, and had to read it from `folded_from` on; they follow every commit, and their
-        checkpoints are kept.
+        checkpoints are kept. `detection` sees each batch before it is recorded, and adds to it.
         """
         self._log, self._clock, self._protected = log, clock, protected
         self.commit_within_s = commit_within_s
         self._simulated = simulated
+        self._detection = detection
         self._pending: deque[Event] = deque()
+        self._taken: list[Event] = []  # for the next batch, not yet seen by the detection
         self._batch: list[Event] = []
         self._urgent = False
         self._dropped: Counter[str] = Counter()
@@ -86,6 +90,7 @@ class Recorder:
         self._letters: list[DeadLetter] = []
         self._folds, self._checkpoint = folds, Checkpoint(folded_from or log.next_offset, b"")
         self._checkpoint_due = False
+        self._heard: list[Event] = []  # recorded by the log itself, not yet seen by the detection
         self._refused = Refused()
         self._wake = asyncio.Event()
         self._turned, self._ended = asyncio.Event(), asyncio.Event()
@@ -112,7 +117,7 @@ class Recorder:
     @property
     def pending(self) -> int:
         """Events that are not accepted yet."""
-        return len(self._pending) + len(self._batch)
+        return len(self._pending) + len(self._taken) + len(self._batch)
 
     def offer(self, events: Sequence[Event]) -> None:
         """Take events in. Never blocks and never raises: over the bound the oldest pending events go, counted."""
@@ -191,6 +196,12 @@ class Recorder:
         refused = {"sequence": sequence(event.offset), "type": event.type, "subject": event.subject}
         about = letter.consumer if "/" in letter.consumer else f"sink/{letter.consumer}"  # an action is rule/..
         self.note("event.refused", {"refused": refused}, about=about, reason=letter.reason, cause=event.id)
+
+    def resume(self, left: Sequence[Event]) -> None:
+        """What the run before this one had derived and not recorded is recorded first. Before `run`."""
+        self._batch = list(left)
+        if left:
+            self._wake.set()
 
     # -- life ---------------------------------------------------------------------------------------------------------
 
@@ -281,25 +292,68 @@ class Recorder:
     async def _commit(self) -> None:
         """Commit the kept batch or a new one, with what rides along; then tell who watches."""
         if not self._batch:
-            if self._pending:
-                self.look_at_clock()
-            self._mark()
-            self._batch = self._take()
+            if not self._taken:
+                if self._pending:
+                    self.look_at_clock()
+                self._mark()
+                self._taken = self._take()
+            await self._detect()
         riders = self._riders()
         if not self._batch and not riders:
             return
-        stamped = await self._append(riders)
-        self._batch = []
+        rest = self._batch[MAX_BATCH_EVENTS:]
+        self._batch = self._batch[:MAX_BATCH_EVENTS]
+        try:
+            stamped = await self._append(riders)
+        except LogError:
+            self._batch += rest
+            raise
+        self._batch = rest
         self._rode(riders)
         self._recovered()
-        if stamped:
+        self._committed(stamped)
+        if self._pending or self._batch:
+            self._plan()
+        await self._trim()
+
+    def _committed(self, stamped: list[Event]) -> None:
+        own = self._log.take_own()
+        self._heard += own
+        if stamped := [*own, *stamped]:
             for fold in self._folds.values():
                 fold.fold(stamped)
             for committed in tuple(self._watchers):
                 committed(stamped)
-        if self._pending:
-            self._plan()
-        await self._trim()
+
+    async def _detect(self) -> None:
+        """Make a batch of what was taken, with what rules derive from it and what is due by now."""
+        if self._detection is None:
+            self._batch, self._taken = self._taken, []
+            return
+        await self._admit()
+        self._committed([])  # what the log said just now
+        log, heard = self._log, self._heard
+        self._heard = []
+        self._batch = self._detection.detect(heard, self._taken, log.run, log.next_offset, self._clock.mono_ns())
+        self._taken = []
+        if (due_ns := self._detection.deadline_mono()) is not None:
+            self._wake_within(max(0.0, (due_ns - self._clock.mono_ns()) / NS_PER_S))
+
+    async def _admit(self) -> None:
+        """What a full log refuses goes before rules see it: they must know what is recorded, and nothing else."""
+        for urgent_too in (False, True):
+            try:
+                return await self._log.prepare(self._taken)
+            except LogFull as full:
+                self._taken = self._left(full, self._taken, urgent=urgent_too)
+        return None
+
+    def _left(self, full: LogFull, events: list[Event], *, urgent: bool) -> list[Event]:
+        if not self._refused.full:
+            logger.error("%s", full)
+        left = self._refused.without(events, urgent=urgent)
+        self.dropped_total += len(events) - len(left)
+        return left
 
     def _mark(self) -> None:
         """Between two batches: whether a checkpoint of what was before the next one goes with it."""
@@ -315,11 +369,7 @@ class Recorder:
                 stamped = await self._log.append(self._batch, riders)
                 break
             except LogFull as full:
-                if not self._refused.full:
-                    logger.error("%s", full)  # noqa: TRY400 - the sentence says all
-                left = self._refused.without(self._batch, urgent=urgent_too)
-                self.dropped_total += len(self._batch) - len(left)
-                self._batch = left
+                self._batch = self._left(full, self._batch, urgent=urgent_too)
         else:
             stamped = await self._log.append([], riders)
         self._refused.taken(self._batch, self._clock.mono_ns())

@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from gateway.action import NotifierConfig
 from gateway.config.claims import caution_shared_claims
 from gateway.config.devices import Devices, check_ids
 from gateway.config.findings import Findings, keys_of, split
@@ -23,7 +24,7 @@ from gateway.config.host import Host, simulated_id
 from gateway.config.model import BufferConfig, Config, DeviceConfig, GatewayConfig, HttpConfig, SinkConfig, SinkEntry
 from gateway.config.nodes import MapNode, Node, Place, ScalarNode
 from gateway.config.nodes import Path as NodePath
-from gateway.config.rules import read_rules, rule_meaning
+from gateway.config.rules import check_duties, read_rules, rule_meaning
 from gateway.config.secret import Secrets
 from gateway.config.sentences import unknown_key
 from gateway.config.text import Unreadable, read_bytes
@@ -33,7 +34,7 @@ from gateway.options import Options
 from gateway.plugins import Plugins
 from gateway.rules.model import RuleConfig
 
-SECTIONS = ("gateway", "devices", "sinks", "rules", "buffer", "http")
+SECTIONS = ("gateway", "devices", "sinks", "rules", "notify", "buffer", "http")
 
 _HASH_DIGITS = 16
 
@@ -76,7 +77,9 @@ def parse_config(
     sinks = _sinks(findings, plugins, sections.get("sinks"), identity)
     buffer = _buffer(findings, sections, host, file)
     http = _http(findings, sections)
+    notify = _notify(findings, sections)
     rules = read_rules(findings, sections.get("rules"), devices, sections.get("devices"))
+    check_duties(findings, rules, sections.get("rules"), devices, sinks, notifier=notify is not None)
     findings.raise_if_wrong()
     if identity is None or buffer is None:
         raise AssertionError("a part without a problem is there")
@@ -88,12 +91,13 @@ def parse_config(
         devices=devices,
         sinks=sinks,
         buffer=buffer,
-        hash=_hash(identity, devices, sinks, buffer, http, rules),
+        hash=_hash(identity, devices, sinks, buffer, http, notify, rules),
         files=tuple(dict.fromkeys(map(Path, document.files))),
         warnings=findings.warnings(),
         places={".".join(path): _place(sections, path, file) for path in (("gateway", "id"), ("buffer", "path"))},
         http=http,
         rules=rules,
+        notify=notify,
     )
 
 
@@ -149,6 +153,11 @@ def _http(findings: Findings, sections: Mapping[str, Node]) -> HttpConfig | None
     return http
 
 
+def _notify(findings: Findings, sections: Mapping[str, Node]) -> NotifierConfig | None:
+    section = findings.mapping(sections.get("notify"), ("notify",), "a mapping with `url`")
+    return findings.check(NotifierConfig, section, ("notify",)) if section is not None else None
+
+
 def _sinks(
     findings: Findings, plugins: Plugins, node: Node | None, identity: GatewayConfig | None
 ) -> tuple[SinkConfig, ...]:
@@ -187,6 +196,7 @@ def _hash(
     sinks: tuple[SinkConfig, ...],
     buffer: BufferConfig,
     http: HttpConfig | None,
+    notify: NotifierConfig | None,
     rules: tuple[RuleConfig, ...],
 ) -> str:
     """The meaning of a configuration in 16 hex digits. pydantic dumps every secret as the same stars."""
@@ -196,6 +206,7 @@ def _hash(
         "sinks": [_sink_meaning(sink) for sink in sinks],
         "buffer": _dump(buffer),
         **({} if http is None else {"http": _dump(http)}),
+        **({} if notify is None else {"notify": _dump(notify)}),
         **rule_meaning(rules),
     }
     canonical = json.dumps(meaning, sort_keys=True, separators=(",", ":"))

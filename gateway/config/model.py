@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, TypedDict
 
 from pydantic import AfterValidator, Field, StringConstraints
 
+from gateway.action import NotifierConfig
 from gateway.config.channel import ChannelConfig
 from gateway.config.nodes import Place
 from gateway.driver import Channel, Driver, Signal
@@ -233,3 +234,4 @@ class Config:
     places: Mapping[str, Place] = field(default_factory=dict)
     http: HttpConfig | None = None
     rules: tuple[RuleConfig, ...] = ()
+    notify: NotifierConfig | None = None

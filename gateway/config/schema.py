@@ -49,6 +49,7 @@ def build_schema(plugins: Plugins) -> tuple[Json, list[str]]:
             "rules": _list_of(describe(RuleConfig), "what events mean: each entry one rule"),
             "buffer": _section(BufferConfig, defaulted=("path",)),
             "http": _section(HttpConfig, defaulted=()),
+            "notify": _section(NotifierConfig, defaulted=()),
         },
     }, missing
 

@@ -38,6 +38,8 @@ class Head:
         self.run = ""
         self.first_offset = self.next_offset = 1
         self.last_event: Event | None = None
+        self.own: list[Event] = []
+        """What the log recorded on its own account since somebody took it from here."""
         self.newest_ns: int | None = None
         self.anchors: dict[str, BootAnchor] = {}
         self.cursors: dict[str, Cursor] = {}

@@ -184,10 +184,9 @@ class EventLog:
                     self._committed(found, riders.cursors)
                     return found
             await self._retention.admit(events)
+            await self._tell_what_is_owed()
             while True:
                 try:
-                    if self._retention.owes:
-                        await self._retention.tell()
                     return await self._commit(events, riders)
                 except StoreUnavailable as refused:
                     # Only our own bound is ours to make room under: when others filled the disk, history is no use.
@@ -198,6 +197,34 @@ class EventLog:
                         raise (
                             self._retention.full() if self._retention.keep.when_full == "refuse" else refused
                         ) from None
+
+    async def prepare(self, events: Sequence[Event]) -> None:
+        """Write what the log itself has to say first, so that an `append` that follows begins at `next_offset`.
+
+        Raises:
+            StoreUnavailable: the disk refused.
+            LogFull: as for `append`.
+        """
+        async with self._turn:
+            if not self._head.store.broken:
+                await self._retention.admit(events)
+                await self._tell_what_is_owed()
+
+    async def _tell_what_is_owed(self) -> None:
+        """Before a batch and never inside its attempts: whoever made the batch counted on its offsets."""
+        while self._retention.owes:
+            try:
+                await self._retention.tell()
+            except StoreUnavailable:
+                if self._head.store.broken or not await self._retention.near_bound():
+                    raise
+                if not await self._retention.make_room():
+                    raise
+
+    def take_own(self) -> list[Event]:
+        """What the log recorded on its own account since this was asked last, in order: `log.gap`."""
+        own, self._head.own = self._head.own, []
+        return own
 
     async def _commit(self, events: Sequence[Event], riders: Riders) -> list[Event]:
         if len(events) > MAX_BATCH_EVENTS:

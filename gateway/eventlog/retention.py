@@ -211,6 +211,7 @@ class Retention:
         batch = self._head.batch([told])
         await self._head.store.transaction([*statements, *batch.statements, (store.FORGET_LOSS, ())])
         self._head.accepted(batch)
+        self._head.own += batch.events
         self._loss, self._told_ns = None, mono
         logger.warning("no room: %d events that some sink had not read are gone (log.gap)", lost.count)
 

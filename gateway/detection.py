@@ -1,0 +1,129 @@
+"""The detect stage: rules see each batch before it is recorded, and what they derive is recorded with it.
+
+`rules.Detector` thinks; here it gets a place in a running gateway. Its state is a fold of the log (`folds`): at a start
+it is restored and re-read, and what a crash left unsaid is said then. From there on it is fed by `detect`, before the
+events are committed, and the commit of what it returned changes nothing more.
+
+A reload makes a new engine and hands it the state of the old one. Rules that are the same go on; the others begin, or
+end, with the record that says so (`announce`).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+from gateway.config import DeviceConfig
+from gateway.config.rules import subjects_of
+from gateway.errors import StateUnfit
+from gateway.event import Event
+from gateway.rules.detect import Announcement, Detector
+from gateway.rules.engine import Engine, SnapshotUnfit
+from gateway.rules.fold import Fold
+from gateway.rules.model import RuleConfig
+
+logger = logging.getLogger("gateway.rules")
+
+
+class Detection:
+    """The rules of one gateway. Between `restore` and `recovered` it reads the log, afterwards it detects."""
+
+    def __init__(self, rules: Sequence[RuleConfig], devices: Sequence[DeviceConfig]) -> None:
+        self._detector = _detector(rules, devices)
+        self._reading: Fold | None = Fold(self._detector)
+        self._rules, self._devices = tuple(rules), tuple(devices)
+        self.mismatches = 0
+        """Derived events that were not derived again when the log was read at the start, or the other way round."""
+
+    @property
+    def detector(self) -> Detector:
+        return self._detector
+
+    # -- a fold of the log (`gateway.folds.Fold`) ---------------------------------------------------------------------
+
+    def snapshot(self) -> bytes:
+        return self._detector.checkpoint()
+
+    def restore(self, state: bytes | None) -> None:
+        self._detector = _detector(self._rules, self._devices)
+        try:
+            if state is not None:
+                self._detector.restore(state)
+        except SnapshotUnfit as error:
+            raise StateUnfit(str(error)) from None
+        self._reading = Fold(self._detector)
+
+    def fold(self, events: Sequence[Event]) -> None:
+        """Nothing while it detects: it saw these before they were committed."""
+        if self._reading is not None:
+            self._reading.read_all(events)
+
+    def recovered(self, run: str, next_offset: int) -> list[Event]:
+        """The log's end is reached, and `run` goes on from there: what a crash left unrecorded, mostly nothing."""
+        reading, self._reading = self._reading, None
+        assert reading is not None, "restore comes first"
+        self._detector.begin_run(run, next_offset)
+        self.mismatches = reading.mismatches
+        for sentence in reading.named:
+            logger.warning("rules, read again: %s", sentence)
+        return reading.finish()
+
+    # -- the stage ----------------------------------------------------------------------------------------------------
+
+    def detect(
+        self, heard: Sequence[Event], events: Sequence[Event], run: str, first_offset: int, mono_ns: int
+    ) -> list[Event]:
+        """The batch to be recorded from `first_offset` on: the events, what is derived from them, and what is due.
+
+        `heard` are events that the log recorded by itself since the last batch; what follows from them comes first.
+        """
+        detector = self._detector
+        failed = detector.engine.failures
+        batch: list[Event] = []
+        if heard:
+            detector.begin_run(heard[0].run, heard[0].offset)
+            recorded = {id(event) for event in heard}
+            batch += [event for event in detector.detect(heard, heard[0].offset) if id(event) not in recorded]
+        detector.begin_run(run, first_offset)
+        batch += detector.detect(events, first_offset + len(batch))
+        due = detector.deadline_mono()
+        if due is not None and mono_ns >= due:
+            batch += detector.tick(mono_ns, first_offset + len(batch))
+        if detector.engine.failures > failed:
+            self._say_failures(batch)
+        return batch
+
+    def deadline_mono(self) -> int | None:
+        """The boot time (ns) at which `detect` has something to say even without events; None: there is none."""
+        return self._detector.deadline_mono()
+
+    def _say_failures(self, batch: Sequence[Event]) -> None:
+        for event in batch:
+            if event.type == "rule.failed":
+                logger.error("rule %s failed and is out of force: %s", event.data["rule"], event.reason)
+
+    # -- rules come and go --------------------------------------------------------------------------------------------
+
+    def configure(self, rules: Sequence[RuleConfig], devices: Sequence[DeviceConfig]) -> None:
+        """Other rules, or rules over other devices, from now on. State goes on where a rule is the same."""
+        if tuple(rules) == self._rules and tuple(devices) == self._devices:
+            return
+        detector = _detector(rules, devices)
+        detector.restore(self._detector.checkpoint())
+        self._detector, self._rules, self._devices = detector, tuple(rules), tuple(devices)
+
+    def announcements(self) -> list[Announcement]:
+        """What is to be recorded after a start and a `configure`, so that the rules are in force."""
+        return self._detector.announcements()
+
+
+    def raised(self, rule_id: str) -> bool | None:
+        """Whether the rule is raised for some key; None where nothing is known of it."""
+        part = self._detector.engine.parts.get(rule_id)
+        if part is None or not part.active or not len(part.operator.keys):
+            return None
+        return any(getattr(state, "raised", False) for state in part.operator.keys)
+
+
+def _detector(rules: Sequence[RuleConfig], devices: Sequence[DeviceConfig]) -> Detector:
+    return Detector(Engine(rules, subjects_of(devices)))
