@@ -21,7 +21,7 @@ Value = float | int | bool | str | None
 Quality = Literal["good", "uncertain", "bad"]
 
 ID_PATTERN: Final = r"[a-z0-9][a-z0-9_-]*"
-RESERVED_IDS: Final = frozenset({"gateway", "rule", "sink"})
+RESERVED_IDS: Final = frozenset({"gateway", "rule", "sink", "consumer"})
 """First words of subjects that are not devices."""
 
 TYPE_PREFIX: Final = "io.sensor-event-gateway."
@@ -49,7 +49,7 @@ EVENT_TYPES: Final[Mapping[str, str]] = {
     "gateway.stopped": "the gateway stopped in good order",
     "config.loaded": "a configuration came into force",
     "log.gap": "events that were lost or trimmed unread, named and counted",
-    "event.refused": "a sink refused an event for good; it lies in that sink's dead letters",
+    "event.refused": "a sink or consumer refused an event for good; it lies in its dead letters",
     "sink.test": "sent by `gateway sinks test` to one sink, and recorded nowhere",
     "store.degraded": "the disk refused a commit",
     "store.recovered": "the disk takes commits again",
