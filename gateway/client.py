@@ -25,7 +25,7 @@ import asyncio
 import contextlib
 import logging
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -186,6 +186,15 @@ class Connection:
             NotRunning, ControlError: nobody answers, or the answer is an error.
         """
         return await self._source.ask(op, args or {}, timeout_s)
+
+    def stream(self, op: str, args: dict[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
+        """The parts of an operation that has many. Close it to cancel (`contextlib.aclosing`)."""
+        return self._source.stream(op, args)
+
+    @property
+    def alone(self) -> bool:
+        """Whether this is an open log, without a gateway."""
+        return isinstance(self._source, _Here)
 
     async def log(self) -> dict[str, Any]:
         """What `gateway log` shows: bounds, packing, consumers and how far they are."""
@@ -433,6 +442,8 @@ class _Source(Protocol):
 
     def lane(self) -> contextlib.AbstractAsyncContextManager[_Asked]: ...
 
+    def stream(self, op: str, args: dict[str, Any]) -> AsyncGenerator[dict[str, Any], None]: ...
+
 
 class _Service:
     """A gateway that runs."""
@@ -445,6 +456,9 @@ class _Service:
 
     def lane(self) -> contextlib.AbstractAsyncContextManager[Lane]:
         return self._client.lane()
+
+    def stream(self, op: str, args: dict[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
+        return self._client.stream(op, args)
 
 
 class _Here:
@@ -462,6 +476,10 @@ class _Here:
     @asynccontextmanager
     async def lane(self) -> AsyncIterator[Self]:
         yield self
+
+    async def stream(self, op: str, args: dict[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
+        async for part in self._answers.streams[op](args):
+            yield part
 
 
 @asynccontextmanager

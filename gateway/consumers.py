@@ -56,8 +56,8 @@ LOOK_EVERY_S: Final = 600.0
 GRACE_S: Final = 3600.0
 """Nothing is forgotten this soon after a start: a gateway that was off for a week did not answer anybody."""
 
-ATTENDED_S: Final = 120.0
-"""A consumer whose reader asked this recently has one."""
+ATTENDED_S: Final = 40.0
+"""A consumer whose reader asked this recently has one: longer than one `fetch` may wait."""
 
 USED_NOTED_S: Final = 3600.0
 

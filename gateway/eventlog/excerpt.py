@@ -110,7 +110,7 @@ class NewLog:
         self._store: Store | None = None
         self._runs: dict[str, int] = {}
         self._next_offset = 1
-        self._rule_time = 0
+        self._mono = 0
 
     async def __aenter__(self) -> Self:
         """Raises StoreUnavailable where the file cannot be made."""
@@ -130,6 +130,17 @@ class NewLog:
         sql = store.insert_rows(excerpt.table, excerpt.columns)
         await self._write([(sql, row) for row in excerpt.rows])
 
+    def check(self, excerpt: Excerpt) -> None:
+        """Whether batches came here as they were written.
+
+        Raises:
+            LogCorrupt: one does not match its checksum.
+        """
+        at = {name: index for index, name in enumerate(excerpt.columns)}
+        for row in excerpt.rows:
+            if codec.checksum(row[at["records"]]) != row[at["crc"]]:
+                raise LogCorrupt(f"the batch at offset {row[at['base_offset']]} does not match its checksum")
+
     async def add_events(self, events: Sequence[Event]) -> None:
         """Events with their own ids and offsets, which only increase. Offsets that are missing stay missing.
 
@@ -144,11 +155,13 @@ class NewLog:
             if batch[0].run not in self._runs:
                 self._runs[batch[0].run] = len(self._runs) + 1
                 statements.append((store.INSERT_RUN, (batch[0].run, BOOT, first, 0)))
-            recorded = max(event.recorded for event in batch)
-            self._rule_time = max(self._rule_time, recorded)
-            blob = codec.pack(batch, recorded=recorded, mono=recorded)
+            recorded = batch[0].recorded
+            self._mono = mono = max(
+                self._mono, recorded
+            )  # a boot clock never runs backwards, whatever the wall clock did
+            blob = codec.pack(batch, recorded=recorded, mono=mono)
             crc, run_id = codec.checksum(blob), self._runs[batch[0].run]
-            row = insert(batch, blob, crc, run_id=run_id, recorded=recorded, mono=recorded, rule_time=self._rule_time)
+            row = insert(batch, blob, crc, run_id=run_id, recorded=recorded, mono=mono, rule_time=mono)
             statements.append(row)
             self._next_offset = last + 1
         await self._write(statements)
@@ -175,10 +188,11 @@ class NewLog:
 
 
 def contiguous(events: Sequence[Event]) -> Iterator[list[Event]]:
-    """Stretches of one run whose offsets have no holes: each can be a batch."""
+    """Stretches of one run, recorded at one instant, whose offsets have no holes: each can be a batch."""
     batch: list[Event] = []
     for event in events:
-        if batch and (event.offset != batch[-1].offset + 1 or event.run != batch[-1].run):
+        follows = batch and event.offset == batch[-1].offset + 1
+        if batch and not (follows and (event.run, event.recorded) == (batch[-1].run, batch[-1].recorded)):
             yield batch
             batch = []
         batch.append(event)
@@ -200,6 +214,11 @@ def settle(partial: Path, path: Path) -> None:
     """
     refuse_existing(path)
     try:
+        if (
+            os.geteuid() == 0
+        ):  # what root makes in somebody's folder is for them: a service must be able to write its log
+            folder = path.parent.stat()
+            os.chown(partial, folder.st_uid, folder.st_gid)
         flush(partial)
         partial.rename(path)
         flush(path.parent)

@@ -171,8 +171,7 @@ def test_an_ack_by_cursor_does_not_settle_what_is_still_owed():
 
 
 class AgainstAModel(RuleBasedStateMachine):
-    """Offsets 1 to N are in the log. The model knows of each only: new, open, settled or given up, and how often given.
-    """
+    """The model knows of each offset only whether it is new, open, settled or given up, and how often it was given."""
 
     END = 40
 
