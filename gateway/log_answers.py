@@ -27,7 +27,8 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from gateway.clock import Clock
-from gateway.consumers import Consumers, Handed, Standing, parse_spec, selection_of
+from gateway.consumers import Consumers, Handed, Standing
+from gateway.consumers.words import parse_spec, selection_of
 from gateway.control import Call, Stream
 from gateway.errors import ControlError
 from gateway.event import CloudEventEncoder, Event, rfc3339

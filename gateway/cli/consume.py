@@ -87,7 +87,7 @@ def consume(
     A consumer keeps its place for 7 days after it was last read, with --protect until it is forgotten. Options that say
     what it wants replace what it had; without any it goes on as it was.
     """
-    from gateway.consumers import parse_spec
+    from gateway.consumers.words import parse_spec
     from gateway.options import parse_duration_s
 
     where = door.Where(socket, gateway_id, log_path)

@@ -29,6 +29,8 @@ class Where(NamedTuple):
     socket: Path | None
     gateway_id: str | None
     log: Path | None
+    lonely: tuple[Path, str] | None = None
+    """(log, gateway id) to open where no gateway runs; without it, that of the configuration in the usual places."""
 
 
 def options(command: Command) -> Command:
@@ -98,7 +100,7 @@ async def opened(where: Where) -> AsyncIterator[Connection]:
         try:
             path = reach.choose(await reach.running(), where.gateway_id).path
         except NotRunning as error:
-            lonely = configured(where.gateway_id)
+            lonely = where.lonely or configured(where.gateway_id)
             if lonely is None:
                 raise NotRunning(f"{error}; or name the log of one that is stopped with --log FILE") from None
     if path is not None:

@@ -61,7 +61,8 @@ def replay(
     config = _load(config_file)
     sink = find(config, sink_id)
     span = {"from": door.position(start, "--from"), "to": door.position(end, "--to")}
-    where = door.Where(socket, gateway_id or _running_id(socket, log_path, config.gateway.id), log_path)
+    lonely = (config.buffer.path, config.gateway.id)
+    where = door.Where(socket, gateway_id or (None if socket else config.gateway.id), log_path, lonely)
     wanted = door.chosen(types, subjects, quality)
     tally = door.run(_replay(where, sink, config.gateway.id, span, wanted, factor))
     line = f"{look.counted(tally.accepted, 'event')} accepted by {sink_id}"
@@ -70,11 +71,6 @@ def replay(
         click.echo(f"{line}, {click.style(f'{look.count(tally.refused)} refused', fg='red')}: {reason}")
         raise SystemExit(1)
     click.echo(line)
-
-
-def _running_id(socket: Path | None, log_path: Path | None, gateway_id: str) -> str | None:
-    """The gateway of the configuration, unless the command line says where the events are."""
-    return gateway_id if socket is None and log_path is None else None
 
 
 async def _replay(

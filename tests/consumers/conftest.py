@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway.client import Connection, _Here, _Service
+from gateway.client import Connection
+from gateway.client.sources import Here, Service
 from gateway.consumers import Consumers
 from gateway.control import ControlServer
 from gateway.event import Event
@@ -79,7 +80,7 @@ async def connection(world, request):
             path = Path(folder) / "control.sock"
             server = ControlServer(path, world.answers.calls, world.answers.streams)
             await stack.enter_async_context(server)
-            source = _Service(path)
+            source = Service(path)
         else:
-            source = _Here(world.answers)
+            source = Here(world.answers)
         yield await stack.enter_async_context(Connection(source))

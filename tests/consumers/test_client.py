@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 import gateway
-from gateway.client import Connection, _Service, connect, open_log
+from gateway.client import Connection, connect, open_log
+from gateway.client.sources import Service
 from gateway.control import ControlServer
 from gateway.errors import ControlError, GatewayError, LogLocked, NotRunning, StoreUnavailable
 from gateway.event import Event
@@ -121,7 +122,7 @@ async def test_what_is_wrong_is_told_in_a_sentence(world, connection):
 
 
 async def test_who_never_acknowledges_is_told_why_nothing_comes(world, connection, caplog, monkeypatch):
-    monkeypatch.setattr("gateway.client.FETCH_WAIT_S", 0.01)
+    monkeypatch.setattr("gateway.client.consumption.FETCH_WAIT_S", 0.01)
     await world.fill(3)
     consumption = connection.consume("mine", start="earliest", in_flight_max=2)
     with caplog.at_level(logging.WARNING), pytest.raises(TimeoutError):
@@ -133,7 +134,7 @@ async def test_who_never_acknowledges_is_told_why_nothing_comes(world, connectio
 
 
 async def test_a_program_survives_a_restart_of_the_gateway_without_losing_an_event(world, monkeypatch, caplog):
-    monkeypatch.setattr("gateway.client.AGAIN_MAX_S", 0.05)
+    monkeypatch.setattr("gateway.client.consumption.AGAIN_MAX_S", 0.05)
     with tempfile.TemporaryDirectory(prefix="gw") as folder:
         path = Path(folder) / "control.sock"
         server = ControlServer(path, world.answers.calls, world.answers.streams)
@@ -168,7 +169,7 @@ async def test_without_reconnect_a_gateway_that_goes_ends_the_program(world):
     with tempfile.TemporaryDirectory(prefix="gw") as folder:
         path = Path(folder) / "control.sock"
         server = ControlServer(path, world.answers.calls, world.answers.streams)
-        async with server, Connection(_Service(path)) as here:
+        async with server, Connection(Service(path)) as here:
             consuming = asyncio.create_task(take(here.consume("mine", reconnect=False), 1))
             await until(world.consumers.standings)
             await server.close()

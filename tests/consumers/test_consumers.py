@@ -5,7 +5,8 @@ import sqlite3
 
 import pytest
 
-from gateway.consumers import CONSUMERS_MAX, GRACE_S, ConsumerError, SessionTaken, TooManyConsumers
+from gateway.consumers import ConsumerError, SessionTaken, TooManyConsumers
+from gateway.consumers.shell import CONSUMERS_MAX, GRACE_S
 from gateway.errors import StoreUnavailable
 from gateway.event import Event
 from gateway.eventlog import ConsumerSpec
@@ -85,7 +86,7 @@ async def test_it_begins_with_the_last_value_of_each_subject_and_then_follows(wo
 
 
 async def test_the_last_values_are_found_behind_much_else_and_no_further_than_needed(world, mine, monkeypatch):
-    monkeypatch.setattr("gateway.consumers.LAST_STEP_EVENTS", 10)
+    monkeypatch.setattr("gateway.consumers.last.LAST_STEP_EVENTS", 10)
     await world.fill(3, subject="slow/x")
     for _ in range(10):
         await world.fill(10, subject="fast/x")
@@ -185,7 +186,7 @@ async def test_a_fetch_without_events_ends_with_its_time(world, mine):
 
 
 async def test_a_long_way_without_a_wanted_event_is_remembered(world, mine, monkeypatch):
-    monkeypatch.setattr("gateway.consumers.PASSED_OVER_NOTED", 50)
+    monkeypatch.setattr("gateway.consumers.shell.PASSED_OVER_NOTED", 50)
     await mine.begin("earliest", ConsumerSpec(types=("state",)))
     await world.fill(100)
     assert await mine.fetch() == []
@@ -517,7 +518,7 @@ async def test_forgotten_and_made_again_at_once_it_is_new(world, mine):
 
 
 async def test_an_idle_unprotected_consumer_is_forgotten_after_7_days(world, clock, monkeypatch):
-    monkeypatch.setattr("gateway.consumers.GRACE_S", 0.0)
+    monkeypatch.setattr("gateway.consumers.shell.GRACE_S", 0.0)
     await Reader(world, "idle").begin()
     await Reader(world, "kept").begin("earliest", ConsumerSpec(protect=True))
     busy = await Reader(world, "busy").begin()
@@ -542,7 +543,7 @@ async def test_a_gateway_that_was_off_for_weeks_forgets_nobody_before_they_can_a
 
 
 async def test_a_clock_that_is_wrong_forgets_nobody(world, clock, monkeypatch):
-    monkeypatch.setattr("gateway.consumers.GRACE_S", 0.0)
+    monkeypatch.setattr("gateway.consumers.shell.GRACE_S", 0.0)
     await Reader(world, "mine").begin()
     clock.is_synced = False
     clock.step_wall_s(300 * DAY_S)
@@ -553,7 +554,7 @@ async def test_a_clock_that_is_wrong_forgets_nobody(world, clock, monkeypatch):
 async def test_a_consumer_made_without_a_right_clock_is_given_its_days_from_the_first_right_one(
     world, clock, monkeypatch
 ):
-    monkeypatch.setattr("gateway.consumers.GRACE_S", 0.0)
+    monkeypatch.setattr("gateway.consumers.shell.GRACE_S", 0.0)
     clock.is_synced = False
     await Reader(world, "mine").begin()
     clock.step_wall_s(300 * DAY_S)

@@ -1,45 +1,41 @@
-"""Named consumers: programs and people that read the log from a place of their own, at their own speed.
-
-The decisions are in `consumer.py`; here they meet the log. Everything is asked for: `begin` names a consumer and gives
-a session, `fetch` hands out at most so many events and waits for some if there are none, `settle` answers for them. So
-a slow reader holds nothing but its place, and nothing is sent that was not asked for.
-
-One reader at a time: a new session ends the former one, and what that one had in its hands is given again. What is
-settled rides in a commit that happens anyway (`record.py`), like the cursors of the sinks; the price of a crash is that
-some events are given again, with the same ids. Where a consumer begins is committed before `begin` returns.
-
-Only `protect: true` makes the log wait for a consumer. What is trimmed before the others have read it is named to them
-as a gap. An unprotected consumer that nobody asked for 7 days is forgotten.
-"""
+"""Named consumers over an open log; see the package."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import logging
-import re
 import secrets
-from collections import deque
-from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any, Final, NamedTuple
-
-import msgspec
+from collections.abc import Callable, Collection
+from typing import Any, Final
 
 from gateway.clock import NS_PER_S, Clock
-from gateway.consumer import Given, Progress, Terms
-from gateway.errors import GatewayError
-from gateway.event import ID_PATTERN, Event
-from gateway.eventlog import ConsumerSpec, ConsumerState, Cursor, DeadLetter, EventLog
+from gateway.consumer import Given, Progress
+from gateway.consumers.known import Known, restored, standing_of, state_of
+from gateway.consumers.last import last_values
+from gateway.consumers.words import (
+    Begun,
+    ConsumerError,
+    Fetched,
+    Handed,
+    SessionTaken,
+    Standing,
+    TooManyConsumers,
+    check_name,
+    check_spec,
+    selection_of,
+    spans,
+    terms_of,
+)
+from gateway.event import Event
+from gateway.eventlog import ConsumerSpec, Cursor, DeadLetter, EventLog
 from gateway.eventlog.consumers import letters_of
 from gateway.position import Position
-from gateway.present import SHOWN
 from gateway.record import Recorder
-from gateway.selection import Selection, check_subject, check_type
 
 logger = logging.getLogger("gateway.consumers")
 
 CONSUMERS_MAX: Final = 64
-NAME_CHARS_MAX: Final = 64
 READ_EVENTS: Final = 500
 PAGES_MAX: Final = 20
 """How many pages one `fetch` looks through before it lets others have their turn."""
@@ -47,104 +43,12 @@ PAGES_MAX: Final = 20
 PASSED_OVER_NOTED: Final = 1000
 """The place is written when it passed over this many offsets without an event: passing over again costs little."""
 
-LAST_EVENTS_MAX: Final = 200_000
-"""How far back `last` looks for values."""
-
-LAST_STEP_EVENTS: Final = 5_000
 KEPT_S: Final = 7 * 86400.0
 LOOK_EVERY_S: Final = 600.0
 GRACE_S: Final = 3600.0
 """Nothing is forgotten this soon after a start: a gateway that was off for a week did not answer anybody."""
 
-ATTENDED_S: Final = 40.0
-"""A consumer whose reader asked this recently has one: longer than one `fetch` may wait."""
-
 USED_NOTED_S: Final = 3600.0
-
-
-class ConsumerError(GatewayError):
-    """What was asked of a consumer cannot be."""
-
-    exit_code = 2
-
-
-class TooManyConsumers(ConsumerError):
-    """As many consumers as the log keeps are known already."""
-
-    exit_code = 1
-
-
-class SessionTaken(ConsumerError):
-    """Another reader has begun under the same name."""
-
-    exit_code = 1
-
-
-class Handed(NamedTuple):
-    """One event for the reader, and its how manieth delivery this is."""
-
-    event: Event
-    given: Given
-
-
-class Fetched(NamedTuple):
-    """What a reader gets. `gaps` name offsets that are no more; they lie before the events that were not given yet.
-
-    `full` says that nothing more comes until something is settled.
-    """
-
-    events: list[Handed]
-    gaps: list[tuple[int, int]]
-    full: bool
-
-
-class Begun(NamedTuple):
-    """A session. `created` says that the consumer is new; `next_offset` is the first one that is not settled."""
-
-    session: str
-    created: bool
-    next_offset: int
-    spec: ConsumerSpec
-
-
-class Standing(NamedTuple):
-    """How a consumer is doing, for people. Counts are since the start; `used` is ns UTC, 0 where nobody knows."""
-
-    name: str
-    spec: ConsumerSpec
-    next_offset: int
-    lag_events: int
-    in_flight: int
-    delivered: int
-    redelivered: int
-    given_up: int
-    attended: bool
-    used: int
-
-
-class _Consumer:
-    """One consumer while the log is open."""
-
-    def __init__(self, name: str, spec: ConsumerSpec, progress: Progress, used: int) -> None:
-        self.name, self.spec, self.progress, self.used = name, spec, progress, used
-        self.selection = selection_of(spec)
-        self.session: str | None = None
-        self.ahead: deque[Event] = deque()  # read, and not given yet
-        self.ahead_upto = 0
-        self.turn = asyncio.Lock()
-        self.changed = asyncio.Event()
-        self.asked_s: float | None = None  # when its reader asked last, by the loop's clock
-        self.used_noted = used
-        self.passed_noted = progress.read_from
-        self.delivered = self.redelivered = self.given_up = 0
-
-    def forget_ahead(self) -> None:
-        self.ahead.clear()
-        self.ahead_upto = 0
-
-    def wake(self) -> None:
-        self.changed.set()
-        self.changed = asyncio.Event()
 
 
 class Consumers:
@@ -160,7 +64,7 @@ class Consumers:
     ) -> None:
         """`subjects` are those that are known to have values: when `last` has found them all, it looks no further."""
         self._log, self._recorder, self._clock, self._subjects = log, recorder, clock, subjects
-        self._known: dict[str, _Consumer] = {}
+        self._known: dict[str, Known] = {}
         self._began_s = asyncio.get_running_loop().time()
 
     async def load(self) -> None:
@@ -170,7 +74,7 @@ class Consumers:
             StoreUnavailable, LogCorrupt: the file does not answer, or is damaged.
         """
         for name, state in (await self._log.named_consumers()).items():
-            self._known[name] = consumer = _Consumer(name, state.spec, self._restored(state), state.used)
+            self._known[name] = consumer = Known(name, state.spec, restored(state, self._clock), state.used)
             self._guard(consumer)
 
     def __contains__(self, name: str) -> bool:
@@ -258,7 +162,7 @@ class Consumers:
 
     def standings(self) -> list[Standing]:
         """All consumers, by name."""
-        return [self._standing(self._known[name]) for name in sorted(self._known)]
+        return [standing_of(self._known[name], self._log) for name in sorted(self._known)]
 
     # -- life ---------------------------------------------------------------------------------------------------------
 
@@ -301,40 +205,21 @@ class Consumers:
             case _:
                 at = log.next_offset
         if start.kind == "last":
-            owed = await self._last_values(selection_of(spec), at)
+            owed = await last_values(log, selection_of(spec), at, self._subjects())
         if name in self._known:  # somebody else came first
             return
         progress = Progress(terms_of(spec), at, None, {offset: Given(0, 0, owed=True) for offset in owed})
-        self._known[name] = consumer = _Consumer(name, spec, progress, 0)
+        self._known[name] = consumer = Known(name, spec, progress, 0)
         self._guard(consumer)
         self._ride(consumer, 0)
 
-    async def _last_values(self, selection: Selection, upto: int) -> list[int]:
-        """Offsets of the newest value of each subject, found by reading backwards."""
-        wanted = {subject for subject in self._subjects() if selection.names_subject(subject)}
-        found: dict[str, int] = {}
-        stop = max(self._log.first_offset, upto - LAST_EVENTS_MAX)
-        while upto > stop and not (wanted and wanted <= found.keys()):
-            start = max(stop, upto - LAST_STEP_EVENTS)
-            newer: dict[str, int] = {}
-            at = start
-            while at < upto:
-                page = await self._log.read(at, READ_EVENTS, selection=selection)
-                newer |= {e.subject: e.offset for e in page.events if e.type in SHOWN and e.offset < upto}
-                if page.next_offset <= at:
-                    break
-                at = page.next_offset
-            found = newer | found
-            upto = start
-        return sorted(found.values())
-
-    def _change(self, consumer: _Consumer, spec: ConsumerSpec) -> None:
+    def _change(self, consumer: Known, spec: ConsumerSpec) -> None:
         consumer.spec, consumer.selection = spec, selection_of(spec)
         consumer.progress.change(terms_of(spec))
         self._guard(consumer)
         self._ride(consumer, 0)
 
-    def _drop(self, consumer: _Consumer) -> None:
+    def _drop(self, consumer: Known) -> None:
         del self._known[consumer.name]
         self._log.cursors.pop(letters_of(consumer.name), None)
         consumer.session = None
@@ -343,7 +228,7 @@ class Consumers:
 
     # -- handing out --------------------------------------------------------------------------------------------------
 
-    async def _hand(self, consumer: _Consumer, limit: int) -> Fetched:
+    async def _hand(self, consumer: Known, limit: int) -> Fetched:
         """What there is now."""
         progress, now_ns = consumer.progress, self._clock.mono_ns()
         handed: list[Handed] = []
@@ -366,9 +251,7 @@ class Consumers:
         self._note_passed(consumer)
         return Fetched(handed + new, gaps + new_gaps, not progress.room)
 
-    async def _hand_new(
-        self, consumer: _Consumer, limit: int, now_ns: int
-    ) -> tuple[list[Handed], list[tuple[int, int]]]:
+    async def _hand_new(self, consumer: Known, limit: int, now_ns: int) -> tuple[list[Handed], list[tuple[int, int]]]:
         progress, handed = consumer.progress, list[Handed]()
         pages = 0
         while len(handed) < limit:
@@ -388,7 +271,7 @@ class Consumers:
                 return handed, [page.gap]
         return handed, []
 
-    def _give(self, consumer: _Consumer, event: Event, now_ns: int) -> Handed:
+    def _give(self, consumer: Known, event: Event, now_ns: int) -> Handed:
         given = consumer.progress.give(event.offset, now_ns)
         consumer.delivered += 1
         consumer.redelivered += given.deliveries > 1
@@ -399,7 +282,7 @@ class Consumers:
         events = (await self._log.read(offset, 1)).events
         return events[0] if events and events[0].offset == offset else None
 
-    async def _give_up(self, consumer: _Consumer, offset: int, reason: str) -> int | None:
+    async def _give_up(self, consumer: Known, offset: int, reason: str) -> int | None:
         """Bury an event; returns its offset if there is nothing left to bury."""
         event = await self._event(offset)
         if not consumer.progress.drop([offset]):
@@ -411,7 +294,7 @@ class Consumers:
         self._settled(consumer, 1)
         return None
 
-    async def _pause(self, consumer: _Consumer, left_s: float) -> None:
+    async def _pause(self, consumer: Known, left_s: float) -> None:
         """Wait until there may be something to hand out."""
         progress = consumer.progress
         if (due_ns := progress.next_due_ns()) is not None:
@@ -430,30 +313,30 @@ class Consumers:
 
     # -- keeping ------------------------------------------------------------------------------------------------------
 
-    def _settled(self, consumer: _Consumer, count: int) -> int:
+    def _settled(self, consumer: Known, count: int) -> int:
         if count:
             self._guard(consumer)
             self._ride(consumer, count)
             consumer.wake()
         return count
 
-    def _ride(self, consumer: _Consumer, acks: int) -> None:
+    def _ride(self, consumer: Known, acks: int) -> None:
         consumer.passed_noted, consumer.used_noted = consumer.progress.read_from, consumer.used
-        self._recorder.ride_consumer(consumer.name, lambda: self._state(consumer), acks)
+        self._recorder.ride_consumer(consumer.name, lambda: state_of(consumer, self._clock), acks)
 
-    def _note_passed(self, consumer: _Consumer) -> None:
+    def _note_passed(self, consumer: Known) -> None:
         self._guard(consumer)
         if not consumer.progress.given and consumer.progress.read_from - consumer.passed_noted >= PASSED_OVER_NOTED:
             self._ride(consumer, 0)
 
-    def _use(self, consumer: _Consumer) -> None:
+    def _use(self, consumer: Known) -> None:
         consumer.asked_s = asyncio.get_running_loop().time()
         if self._clock.synced():
             consumer.used = self._clock.wall_ns()
         if abs(consumer.used - consumer.used_noted) > USED_NOTED_S * NS_PER_S:
             self._ride(consumer, 0)
 
-    def _guard(self, consumer: _Consumer) -> None:
+    def _guard(self, consumer: Known) -> None:
         """Have the log wait for a protected consumer, as it waits for sinks."""
         name = letters_of(consumer.name)
         if consumer.spec.protect:
@@ -461,113 +344,23 @@ class Consumers:
         else:
             self._log.cursors.pop(name, None)
 
-    def _state(self, consumer: _Consumer) -> ConsumerState:
-        """What is to be stored. Instants of the boot clock mean nothing after the next start: they become UTC."""
-        stored, ahead_ns = consumer.progress.stored(), self._clock.wall_ns() - self._clock.mono_ns()
-        still_open = {
-            offset: (one.deliveries, one.due_ns + ahead_ns, one.previous, one.resting, one.owed)
-            for offset, one in stored.given.items()
-        }
-        return ConsumerState(consumer.spec, Cursor(stored.read_from, stored.previous), still_open, consumer.used)
-
-    def _restored(self, state: ConsumerState) -> Progress:
-        """A clock that was wrong, then or now, makes nothing wait longer than it may."""
-        terms, now_ns, wall_ns = terms_of(state.spec), self._clock.mono_ns(), self._clock.wall_ns()
-        given = {
-            offset: Given(deliveries, now_ns + min(max(0, due - wall_ns), terms.longest_ns), previous, resting, owed)
-            for offset, (deliveries, due, previous, resting, owed) in state.open.items()
-        }
-        return Progress(terms, state.cursor.next_offset, state.cursor.previous, given)
-
     # -- finding ------------------------------------------------------------------------------------------------------
 
-    def _named(self, name: str) -> _Consumer:
+    def _named(self, name: str) -> Known:
         consumer = self._known.get(name)
         if consumer is None:
             known = ", ".join(sorted(self._known)) or "none"
             raise ConsumerError(f"the log knows no consumer {name!r} (it knows: {known})")
         return consumer
 
-    def _of(self, name: str, session: str) -> _Consumer:
+    def _of(self, name: str, session: str) -> Known:
         consumer = self._named(name)
         if consumer.session != session:
             raise SessionTaken(f"another reader has begun as {name!r}: one name has one reader at a time")
         return consumer
 
-    def _each(self, name: str, session: str) -> _Consumer:
+    def _each(self, name: str, session: str) -> Known:
         consumer = self._of(name, session)
         if consumer.spec.ack != "each":
             raise ConsumerError(f"{name!r} acknowledges by cursor, and gives nothing back: begin it with ack='each'")
         return consumer
-
-    def _standing(self, consumer: _Consumer) -> Standing:
-        progress, floor = consumer.progress, consumer.progress.floor
-        at = max(floor, self._log.first_offset)
-        loop_s = asyncio.get_running_loop().time()
-        attended = consumer.session is not None and consumer.asked_s is not None
-        return Standing(
-            consumer.name,
-            consumer.spec,
-            floor,
-            max(0, self._log.next_offset - at),
-            progress.in_flight,
-            consumer.delivered,
-            consumer.redelivered,
-            consumer.given_up,
-            attended and loop_s - (consumer.asked_s or 0.0) < ATTENDED_S,
-            consumer.used,
-        )
-
-
-def terms_of(spec: ConsumerSpec) -> Terms:
-    return Terms(spec.ack, spec.ack_within_s, spec.deliveries_max, spec.backoff_s, spec.in_flight_max)
-
-
-def selection_of(spec: ConsumerSpec) -> Selection:
-    return Selection(spec.types, spec.subjects, spec.quality)
-
-
-def check_name(name: str) -> None:
-    """Raises ConsumerError where a consumer cannot have that name."""
-    if not re.fullmatch(ID_PATTERN, name) or len(name) > NAME_CHARS_MAX:
-        raise ConsumerError(
-            f"found {name!r}, expected the name of a consumer: lower-case letters, digits, `-` and `_`, "
-            f"at most {NAME_CHARS_MAX}"
-        )
-
-
-def check_spec(spec: ConsumerSpec) -> None:
-    """Raises ConsumerError where a pattern is none."""
-    try:
-        for kind in spec.types or ():
-            check_type(kind)
-        for subject in spec.subjects or ():
-            check_subject(subject)
-    except ValueError as error:
-        raise ConsumerError(str(error)) from None
-
-
-def parse_spec(args: Mapping[str, object]) -> ConsumerSpec:
-    """The spec in the arguments of a request.
-
-    Raises:
-        ConsumerError: a value is not as expected.
-    """
-    known = set(ConsumerSpec.__struct_fields__)
-    if unknown := sorted(args.keys() - known):
-        raise ConsumerError(f"a consumer has no {unknown[0]!r}; it has {', '.join(sorted(known))}")
-    try:
-        return msgspec.convert(args, ConsumerSpec, strict=False)
-    except msgspec.ValidationError as error:
-        raise ConsumerError(f"the consumer's terms: {error}") from None
-
-
-def spans(offsets: Sequence[int]) -> list[tuple[int, int]]:
-    """Offsets as ranges: [3, 4, 7] -> [(3, 4), (7, 7)]."""
-    found: list[tuple[int, int]] = []
-    for offset in sorted(offsets):
-        if found and found[-1][1] == offset - 1:
-            found[-1] = (found[-1][0], offset)
-        else:
-            found.append((offset, offset))
-    return found
