@@ -9,9 +9,9 @@ from typing import Any, TypeVar
 
 import click
 
-from gateway.control.find import Running, choose, running
+from gateway.control.find import Ambiguous, Running, choose, running
 
-__all__ = ["Running", "choose", "locate", "options", "running"]
+__all__ = ["Ambiguous", "Running", "choose", "locate", "options", "running"]
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
