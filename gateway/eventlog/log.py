@@ -286,7 +286,7 @@ class EventLog:
         Raises:
             StoreUnavailable, LogCorrupt: the disk does not answer, or a batch is damaged; what was purged stays so.
         """
-        purge = Purge(self._head, self._retention, self._clock, upto)
+        purge = Purge(self._head, self._clock, upto)
         more = True
         while more:
             async with self._turn:

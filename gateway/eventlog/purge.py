@@ -18,10 +18,11 @@ from gateway.event import Event, sequence
 from gateway.eventlog import store
 from gateway.eventlog.batches import decode
 from gateway.eventlog.head import Head
-from gateway.eventlog.retention import GAP_SUBJECTS_MAX, Retention
+from gateway.eventlog.store import Statement
 
 STEP_BATCHES_MAX: Final = 64
 STEP_BYTES_MAX: Final = 2 * 2**20
+GAP_SUBJECTS_MAX: Final = 50
 
 SENTENCE: Final = (
     "What was purged is overwritten in the log's file. Flash memory may keep old copies in cells that no program can "
@@ -33,8 +34,8 @@ SENTENCE: Final = (
 class Purge:
     """Everything before one offset, in steps. Its caller holds the log's turn during each step."""
 
-    def __init__(self, head: Head, retention: Retention, clock: Clock, upto: int) -> None:
-        self._head, self._retention, self._clock = head, retention, clock
+    def __init__(self, head: Head, clock: Clock, upto: int) -> None:
+        self._head, self._clock = head, clock
         self.upto = min(upto, head.next_offset)
         self.events = self.unread = 0
 
@@ -68,9 +69,15 @@ class Purge:
         if not rows:
             return False
         lost = [event for row in rows for event in decode(row)]
-        gap = self._gap(lost, upto)
-        await head.store.transaction([(store.PURGE_DEAD_LETTERS, (upto,)), (store.PURGE_CHECKPOINTS, (upto,))])
-        await self._retention.cut(upto, gap)
+        statements: list[Statement] = [(sql, (upto,)) for sql in (store.TRIM, *store.PURGE)]
+        statements += [(store.TRIM_RUNS, ()), (store.TRIM_ANCHORS, ())]
+        if upto >= head.next_offset:
+            statements.append((store.KEEP_NEXT_OFFSET, (head.next_offset,)))
+        batch = head.batch(gap) if (gap := self._gap(lost, upto)) else None
+        await head.store.transaction(statements + (batch.statements if batch else []))
+        head.first_offset = upto
+        if batch:
+            head.accepted(batch)
         self.events += len(lost)
         return True
 

@@ -63,8 +63,7 @@ UPSERT_CONSUMER = (
     "ON CONFLICT(name) DO UPDATE SET spec = excluded.spec, next_offset = excluded.next_offset, "
     "previous = excluded.previous, open = excluded.open, used = excluded.used"
 )
-PURGE_DEAD_LETTERS = "DELETE FROM dead_letter WHERE offset < ?"
-PURGE_CHECKPOINTS = "DELETE FROM checkpoint WHERE offset <= ?"
+PURGE = ("DELETE FROM dead_letter WHERE offset < ?", "DELETE FROM checkpoint WHERE offset <= ?")
 DROP_CONSUMER = "DELETE FROM consumer WHERE name = ?"
 DROP_DEAD_LETTERS = "DELETE FROM dead_letter WHERE consumer = ?"
 TRIM = "DELETE FROM batch WHERE last_offset < ?"

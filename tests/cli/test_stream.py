@@ -336,6 +336,14 @@ def test_a_damaged_backup_changes_nothing(log: Path, home: Path) -> None:
     assert not (home / "new.db").exists()
 
 
+def test_a_damaged_batch_is_not_backed_up_as_if_it_were_whole(log: Path, home: Path) -> None:
+    with sqlite3.connect(log) as raw:
+        raw.execute("UPDATE batch SET records = zeroblob(length(records)) WHERE base_offset = 1")
+    raw.close()
+    assert "offset 1 does not match its checksum" in run("backup", home / "copy.db", "--log", log, code=1).stderr
+    assert not list(home.glob("*copy.db*"))
+
+
 def test_a_log_copied_with_its_write_ahead_log_after_a_crash_restores_whole(log: Path, home: Path) -> None:
     with sqlite3.connect(log) as raw:  # as a killed gateway leaves it: the newest commit is only in the -wal
         raw.execute("DELETE FROM dead_letter")

@@ -590,6 +590,28 @@ async def test_acknowledgements_ride_and_cost_no_commit_of_their_own(world, mine
     raw.close()
 
 
+async def test_what_is_settled_while_a_commit_runs_rides_with_the_next(world, mine, monkeypatch):
+    await world.fill(4)
+    await mine.begin()
+    await mine.fetch()
+    append = world.log.append
+
+    async def slow(*args):
+        stamped = await append(*args)
+        if world.recorder._consumers:
+            mine.ack(4)  # after the snapshot of this commit was taken
+            monkeypatch.setattr(world.log, "append", append)
+        return stamped
+
+    monkeypatch.setattr(world.log, "append", slow)
+    mine.ack(2)
+    await world.recorder.written("mine")
+    await world.recorder.written("mine")
+    await world.crash()
+    await world.open()
+    assert [s.next_offset for s in world.consumers.standings()] == [5]
+
+
 async def test_a_disk_that_refuses_is_told_and_what_is_settled_rides_later(world, mine, monkeypatch):
     await world.fill(3)
     await mine.begin()
