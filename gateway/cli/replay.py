@@ -12,7 +12,7 @@ import click
 
 from gateway.cli import door, look
 from gateway.cli.progress import Progress
-from gateway.cli.sinks import _load, _Nothing, find
+from gateway.cli.sinks import _load, find
 from gateway.errors import GatewayError
 
 if TYPE_CHECKING:
@@ -82,9 +82,9 @@ async def _replay(
     factor: float | None,
 ) -> Tally:
     from gateway.replay import Interrupted, Pace, Replay
-    from gateway.sink import Identity
+    from gateway.sink import Identity, Nothing
 
-    identity = Identity(gateway_id, secrets.token_hex(8), _Nothing(), probe=True, role="replay")
+    identity = Identity(gateway_id, secrets.token_hex(8), Nothing(), probe=True, role="replay")
     made = sink.sink.create(sink.options, identity)
     async with door.opened(where) as connection:
         ends = await connection.ask("span", span)
