@@ -18,7 +18,10 @@ ANSWER_WITHIN_S: Final = 15.0
 
 
 class Asked(Protocol):
-    """Something that answers one question after the other."""
+    """Something that answers one question after the other; `busy` while one is open."""
+
+    @property
+    def busy(self) -> bool: ...
 
     async def ask(self, op: str, args: dict[str, Any], timeout_s: float = ANSWER_WITHIN_S) -> dict[str, Any]: ...
 
@@ -54,6 +57,11 @@ class Here:
 
     def __init__(self, answers: LogAnswers) -> None:
         self._answers = answers
+
+    @property
+    def busy(self) -> bool:
+        """Never: questions do not wait for each other here."""
+        return False
 
     async def ask(self, op: str, args: dict[str, Any], timeout_s: float = ANSWER_WITHIN_S) -> dict[str, Any]:
         del timeout_s

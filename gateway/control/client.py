@@ -117,6 +117,11 @@ class Lane:
         self._turn = asyncio.Lock()
         self._asked = 0
 
+    @property
+    def busy(self) -> bool:
+        """Whether a question is open; the next one would wait for its answer."""
+        return self._turn.locked()
+
     async def ask(self, op: str, args: dict[str, Any], timeout_s: float = 10.0) -> dict[str, Any]:
         """The answer of one operation. After an error other than the service's own, the lane is of no more use.
 

@@ -56,6 +56,38 @@ async def test_events_arrive_as_they_are_committed(world, connection):
     assert [event.offset for event in await asyncio.wait_for(consuming, 5)] == [1, 2, 3]
 
 
+async def test_who_stops_waiting_and_comes_back_misses_nothing(world, connection):
+    consumption = connection.consume("mine", start="earliest")
+    filling = asyncio.create_task(_fill_slowly(world, 60))
+    seen = []
+    while len(seen) < 60:
+        try:
+            event = await asyncio.wait_for(anext(consumption), 0.003)
+        except TimeoutError:
+            continue
+        seen.append(event.offset)
+        await event.ack()
+    await filling
+    assert list(dict.fromkeys(seen)) == list(range(1, 61))
+
+
+async def _fill_slowly(world, count):
+    for _ in range(count):
+        await world.fill(1)
+        await asyncio.sleep(0.002)
+
+
+async def test_events_can_be_settled_while_the_next_is_waited_for(world, connection):
+    await world.fill(1)
+    consumption = connection.consume("mine", start="earliest", ack="each")
+    (first,) = await take(consumption, 1)
+    waiting = asyncio.create_task(take(consumption, 1))
+    await asyncio.sleep(0.01)
+    await asyncio.wait_for(first.ack(), 5)
+    await world.fill(1)
+    assert [event.offset for event in await asyncio.wait_for(waiting, 5)] == [2]
+
+
 async def test_a_nak_brings_it_again_and_a_reject_buries_it(world, connection):
     await world.fill(2)
     consumption = connection.consume("mine", start="earliest", ack="each", backoff_s=[0.0])
