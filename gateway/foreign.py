@@ -11,7 +11,7 @@ from typing import Any, Final, get_args
 
 import msgspec
 
-from gateway.event import TYPE_PREFIX, TYPE_SUFFIX, VALUE_TYPES, Event, Quality
+from gateway.event import TYPE_PREFIX, TYPE_SUFFIX, Event, Quality
 from gateway.position import time_ns
 
 _ID: Final = re.compile(r"([0-9a-f]{16})-([1-9][0-9]{0,18})")
@@ -66,7 +66,7 @@ def event_of(outside: Outside) -> Event:
     unit, quality, reason = (data.pop(name, None) for name in _FIELDS)
     if quality is not None and quality not in get_args(Quality):
         raise NotOurs(f"quality: found {quality!r}, expected {', '.join(get_args(Quality))}")
-    value = data.pop("value", None) if kind in VALUE_TYPES else None
+    value = data.pop("value", None)
     if not isinstance(value, (float, int, str, type(None))) or not isinstance(unit, (str, type(None))):
         raise NotOurs(f"data: found {outside.data!r}, expected a plain value and the name of its unit")
     time = _time("time", outside.time)

@@ -223,7 +223,9 @@ class Recorder:
             self._wake.set()
             return
         refused = {"sequence": sequence(event.offset), "type": event.type, "subject": event.subject}
-        about = letter.consumer if "/" in letter.consumer else f"sink/{letter.consumer}"  # rule/.. and consumer/<name> stand
+        about = (
+            letter.consumer if "/" in letter.consumer else f"sink/{letter.consumer}"
+        )  # rule/.. and consumer/<name> stand
         self.note("event.refused", {"refused": refused}, about=about, reason=letter.reason, cause=event.id)
 
     # -- life ---------------------------------------------------------------------------------------------------------
