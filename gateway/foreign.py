@@ -11,10 +11,10 @@ from typing import Any, Final, get_args
 
 import msgspec
 
-from gateway.event import TYPE_PREFIX, TYPE_SUFFIX, Event, Quality
+from gateway.event import THINNED, TYPE_PREFIX, TYPE_SUFFIX, Event, Quality
 from gateway.position import time_ns
 
-_ID: Final = re.compile(r"([0-9a-f]{16})-([1-9][0-9]{0,18})")
+_ID: Final = re.compile(r"([0-9a-f]{16})-([1-9][0-9]{0,18})(~[1-9][0-9]*)?")
 _FIELDS: Final = ("unit", "quality", "reason")
 
 
@@ -70,7 +70,7 @@ def event_of(outside: Outside) -> Event:
     if not isinstance(value, (float, int, str, type(None))) or not isinstance(unit, (str, type(None))):
         raise NotOurs(f"data: found {outside.data!r}, expected a plain value and the name of its unit")
     time = _time("time", outside.time)
-    return Event(
+    event = Event(
         kind,
         outside.subject,
         time,
@@ -87,6 +87,11 @@ def event_of(outside: Outside) -> Event:
         recorded=_time("recordedtime", outside.recordedtime),
         run=found[1],
     )
+    if kind == THINNED and not isinstance(data.get("count"), int):
+        raise NotOurs(f"data: found {outside.data!r}, expected how many readings this one stands for (`count`)")
+    if event.id != outside.id:
+        raise NotOurs(f"id: found {outside.id!r}, expected {event.id}")
+    return event
 
 
 def from_builtins(cloudevent: dict[str, Any]) -> Event:

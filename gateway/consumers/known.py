@@ -30,7 +30,12 @@ class Known:
         self.asked_s: float | None = None  # when its reader asked last, by the loop's clock
         self.used_noted = used
         self.passed_noted = progress.read_from
+        self.kept_floor = self._snapshot_floor = progress.floor
         self.delivered = self.redelivered = self.given_up = 0
+
+    def noted(self) -> None:
+        """What is so now is about to be written; what was before is on the disk."""
+        self.kept_floor, self._snapshot_floor = self._snapshot_floor, self.progress.floor
 
     def forget_ahead(self) -> None:
         self.ahead.clear()
@@ -44,6 +49,7 @@ class Known:
 def state_of(consumer: Known, clock: Clock) -> ConsumerState:
     """What is to be stored. Instants of the boot clock mean nothing after the next start: they become UTC."""
     stored, ahead_ns = consumer.progress.stored(), clock.wall_ns() - clock.mono_ns()
+    consumer.noted()
     still_open = {
         offset: (one.deliveries, one.due_ns + ahead_ns, one.previous, one.resting, one.owed)
         for offset, one in stored.given.items()

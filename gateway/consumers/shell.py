@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import secrets
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from typing import Any, Final
 
 from gateway.clock import NS_PER_S, Clock
@@ -66,6 +66,7 @@ class Consumers:
         self._log, self._recorder, self._clock, self._subjects = log, recorder, clock, subjects
         self._known: dict[str, Known] = {}
         self._began_s = asyncio.get_running_loop().time()
+        log.hold(self._held)
 
     async def load(self) -> None:
         """Take up what the log keeps.
@@ -335,6 +336,13 @@ class Consumers:
             consumer.used = self._clock.wall_ns()
         if abs(consumer.used - consumer.used_noted) > USED_NOTED_S * NS_PER_S:
             self._ride(consumer, 0)
+
+    def _held(self) -> Iterator[tuple[int, int]]:
+        """What consumers have in their hands, or may have had when the gateway was killed: it is not thinned."""
+        for consumer in self._known.values():
+            progress = consumer.progress
+            begin = min(consumer.kept_floor, progress.floor)
+            yield begin, max(progress.read_from, begin + progress.terms.in_flight_max)
 
     def _guard(self, consumer: Known) -> None:
         """Have the log wait for a protected consumer, as it waits for sinks."""

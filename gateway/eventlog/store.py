@@ -367,11 +367,6 @@ class Store:
         ((offset,),) = await self.fetch("SELECT max(offset) FROM checkpoint")
         return None if offset is None else int(offset)
 
-    async def given(self) -> list[tuple[int, int]]:
-        """The ranges of offsets that consumers were given and have not acknowledged one by one."""
-        rows = await self.fetch("SELECT min(offset), max(offset) + 1 FROM pending GROUP BY consumer")
-        return [(int(begin), int(end)) for begin, end in rows]
-
     async def bound(self, size_bytes_max: int) -> None:
         """The file may grow to this size from now on. It never shrinks: what is freed is used again.
 

@@ -590,6 +590,22 @@ async def test_acknowledgements_ride_and_cost_no_commit_of_their_own(world, mine
     raw.close()
 
 
+async def test_what_a_consumer_may_be_given_again_is_in_its_hands(world, mine):
+    """And so is not thinned, until it is settled and that is on the disk."""
+    await world.fill(300)
+    await mine.begin("earliest", ConsumerSpec(in_flight_max=50))
+    await mine.fetch()
+    mine.ack(40)
+    assert list(world.consumers._held()) == [(1, 51)]
+    for offset in (45, 50):
+        mine.ack(offset)
+        await world.recorder.written("mine")
+    ((begin, end),) = world.consumers._held()
+    assert (begin, end) == (46, 96)
+    await reopened(world, crash=True)
+    assert list(world.consumers._held()) == [(51, 101)], "which ones were on their way nobody knows"
+
+
 async def test_what_is_settled_while_a_commit_runs_rides_with_the_next(world, mine, monkeypatch):
     await world.fill(4)
     await mine.begin()

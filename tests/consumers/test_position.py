@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.event import EVENT_TYPES, CloudEventEncoder, Event
+from gateway.event import EVENT_TYPES, THINNED, CloudEventEncoder, Event
 from gateway.foreign import NotOurs, from_builtins, parse_event
 from gateway.position import Position, parse_position
 
@@ -44,6 +44,7 @@ def _events():
         st.integers(0, 99) | st.text(max_size=4), max_size=3,
     )  # fmt: skip
     kinds = st.sampled_from(sorted(EVENT_TYPES))
+    # a summary of readings says how many it stands for, in its data and in its id
 
     @st.composite
     def made(draw):
@@ -52,7 +53,8 @@ def _events():
             kind, draw(st.sampled_from(["a/b", "gateway"])), time, time,
             draw(plain.filter(lambda v: v != float("inf") and v != float("-inf"))),
             draw(st.none() | st.sampled_from(["Cel", "%RH"])), draw(st.none() | st.sampled_from(["good", "bad"])),
-            draw(st.sampled_from(["", "range"])), draw(st.sampled_from(["", "x-1"])), draw(data), draw(st.booleans()),
+            draw(st.sampled_from(["", "range"])), draw(st.sampled_from(["", "x-1"])),
+            draw(data) | ({"count": draw(st.integers(2, 999))} if kind == THINNED else {}), draw(st.booleans()),
             draw(st.booleans()), offset=draw(st.integers(1, 10**18)), recorded=draw(micro), run="0123456789abcdef",
         )  # fmt: skip
 
@@ -75,6 +77,7 @@ def test_an_event_that_left_comes_back_as_it_was(event):
         ({"time": "noon"}, "time: found 'noon'"),
         ({"data": {"value": [1]}}, "data: found"),
         ({"data": {"value": 1, "quality": "fine"}}, "quality: found 'fine'"),
+        ({"id": "0123456789abcdef-1~60"}, "expected 0123456789abcdef-1"),
         ({"data": 1}, "Expected `object`"),
     ],
 )
