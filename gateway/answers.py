@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator, Mapping
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +16,8 @@ from gateway.errors import ConfigError, ControlError
 from gateway.event import CloudEventEncoder, Event
 from gateway.health import GatewayState, LogState, SinkState, Snapshot, readings_document, status_document
 from gateway.ledger import Ledger
+from gateway.log_answers import LogAnswers, Parts
+from gateway.position import time_ns
 from gateway.reload import refusal, report
 
 if TYPE_CHECKING:
@@ -31,8 +32,14 @@ class Answers:
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
-        self.calls: Mapping[str, Call] = {"status": self._status, "read": self._read, "reload": self._reload}
-        self.streams: Mapping[str, Stream] = {"tail": self._tail}
+        of_log = LogAnswers(self._parts)
+        own: dict[str, Call] = {"status": self._status, "read": self._read, "reload": self._reload}
+        self.calls: Mapping[str, Call] = {**own, **of_log.calls}
+        self.streams: Mapping[str, Stream] = {"tail": self._tail, **of_log.streams}
+
+    def _parts(self) -> Parts:
+        gateway = self._gateway
+        return Parts(gateway.config.gateway.id, gateway.log, gateway.consumers, gateway.clock)
 
     async def _status(self, args: dict[str, Any]) -> dict[str, Any]:
         del args
@@ -161,12 +168,6 @@ def _written_bytes() -> int:
 
 def _time_ns(text: object) -> int:
     try:
-        moment = datetime.fromisoformat(text) if isinstance(text, str) else None
-    except ValueError:
-        moment = None
-    if moment is None or moment.tzinfo is None:
-        raise ControlError(f"since: found {text!r}, expected a time such as 2026-11-23T06:00:00Z")
-    since_epoch = moment - datetime(
-        1970, 1, 1, tzinfo=UTC
-    )  # whole numbers: a float of today's seconds is 0.2 µs coarse
-    return (since_epoch // timedelta(microseconds=1)) * 1000
+        return time_ns(str(text))
+    except ValueError as error:
+        raise ControlError(f"since: {error}") from None

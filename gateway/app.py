@@ -21,6 +21,7 @@ from gateway.announce import birth, lasting, note_config, note_start
 from gateway.answers import Answers
 from gateway.clock import Clock, JudgedClock, SystemClock, read_together
 from gateway.config import Config, SinkConfig
+from gateway.consumers import Consumers
 from gateway.control import ControlServer
 from gateway.deliver import Forwarder
 from gateway.errors import ConfigError
@@ -73,6 +74,7 @@ class Gateway:
         self._http: HttpServer | None = None
         self._random = random or Random()
         self._tasks = Tasks()
+        self._stopping = asyncio.Event()
         self.started_ns = self.started_mono_ns = 0
 
     async def __aenter__(self) -> Self:
@@ -93,6 +95,8 @@ class Gateway:
             folds=folds,
             folded_from=folded_from,
         )
+        self.consumers = Consumers(self.log, self.recorder, clock, subjects=self._valued)
+        await self.consumers.load()
         self.forwarders = Forwarders(self.log, self.recorder, make=self._forwarder, begin=self._tasks.begin)
         self._tasks.begin("record", self.recorder.run())
         self.acquirer = Acquirer(
@@ -102,6 +106,7 @@ class Gateway:
             self.forwarders.begin([(sink, self._sink(sink)) for sink in config.sinks])
             note_start(self)
             self._tasks.begin("clock", self.recorder.watch_clock())
+            self._tasks.begin("consumers", self.consumers.run(self._stopping))
             if self._control is not None:
                 await self._control.start()
             await self.acquirer.start()
@@ -163,6 +168,7 @@ class Gateway:
 
     async def _stop(self) -> None:
         """Commit everything, let the sinks drain, close the log."""
+        self._stopping.set()
         self.recorder.note("gateway.stopped", {})
         await self.recorder.flush()
         await self.forwarders.drain(SINKS_DRAIN_WITHIN_S)
@@ -173,6 +179,12 @@ class Gateway:
         await self.recorder.stop()
         await self._tasks.end()
         await self.log.close()
+
+    def _valued(self) -> list[str]:
+        """Every subject that has a lasting value."""
+        return [
+            f"{device}/{channel}" for device, channels in lasting(self.config.devices).items() for channel in channels
+        ]
 
     def _protected(self) -> int:
         return self.forwarders.protected()

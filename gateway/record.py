@@ -29,9 +29,9 @@ from typing import Any
 import msgspec
 
 from gateway.clock import NS_PER_S, Clock, read_together
-from gateway.errors import LogError, LogFull
+from gateway.errors import LogError, LogFull, StoreUnavailable
 from gateway.event import Event, sequence
-from gateway.eventlog import MAX_BATCH_EVENTS, Checkpoint, Cursor, DeadLetter, EventLog, Riders, told
+from gateway.eventlog import MAX_BATCH_EVENTS, Checkpoint, ConsumerState, Cursor, DeadLetter, EventLog, Riders, told
 from gateway.folds import Folds, due, pack
 from gateway.refused import Refused
 from gateway.steps import StepWatch
@@ -51,6 +51,8 @@ LOOK_EVERY_S = 2.0
 """How often an idle gateway compares its clocks."""
 
 Committed = Callable[[list[Event]], None]
+Snapshot = Callable[[], ConsumerState | None]
+"""What is to be stored of a named consumer, as it is when the commit begins; None forgets it."""
 
 
 class Recorder:
@@ -80,6 +82,10 @@ class Recorder:
         self._urgent = False
         self._dropped: Counter[str] = Counter()
         self._cursors: dict[str, Cursor] = {}
+        self._consumers: dict[str, tuple[int, Snapshot]] = {}  # name -> (how manieth ride, snapshot)
+        self._consumers_riding: dict[str, tuple[int, Snapshot]] = {}
+        self._rides = 0
+        self._hurried = False  # somebody waits for what rides
         self._acks = self._acks_riding = 0
         self._cursors_since_ns = 0
         self._keeping: list[tuple[str, Cursor, asyncio.Future[None]]] = []
@@ -164,9 +170,37 @@ class Recorder:
 
     def ride(self, name: str, cursor: Cursor, acks: int) -> None:
         """A consumer's cursor moved on by `acks` events; it is written before long."""
-        if not self._cursors:
-            self._cursors_since_ns = self._clock.mono_ns()
+        self._ride_begins()
         self._cursors[name] = cursor
+        self._ride_on(acks)
+
+    def ride_consumer(self, name: str, snapshot: Snapshot, acks: int) -> None:
+        """A named consumer settled `acks` events; what `snapshot` then says is written before long."""
+        self._ride_begins()
+        self._rides += 1
+        self._consumers[name] = self._rides, snapshot
+        self._ride_on(acks)
+
+    async def written(self, name: str) -> None:
+        """Return once what rides of that named consumer is committed.
+
+        Raises:
+            StoreUnavailable: the disk refuses; it goes on riding.
+        """
+        upto = self._rides
+        while (ride := self._consumers.get(name)) is not None and ride[0] <= upto:
+            if self.trouble:
+                raise StoreUnavailable(self.trouble)
+            self._hurried = True
+            self._turned.clear()
+            self._wake.set()
+            await self._turned.wait()
+
+    def _ride_begins(self) -> None:
+        if not self._cursors and not self._consumers:
+            self._cursors_since_ns = self._clock.mono_ns()
+
+    def _ride_on(self, acks: int) -> None:
         self._acks += acks
         if self._acks >= CURSOR_ALONE_ACKS:
             self._wake.set()
@@ -189,7 +223,9 @@ class Recorder:
             self._wake.set()
             return
         refused = {"sequence": sequence(event.offset), "type": event.type, "subject": event.subject}
-        about = letter.consumer if "/" in letter.consumer else f"sink/{letter.consumer}"  # an action is rule/..
+        about = (
+            letter.consumer if "/" in letter.consumer else f"sink/{letter.consumer}"
+        )  # rule/.. and consumer/<name> stand
         self.note("event.refused", {"refused": refused}, about=about, reason=letter.reason, cause=event.id)
 
     # -- life ---------------------------------------------------------------------------------------------------------
@@ -245,7 +281,7 @@ class Recorder:
     @property
     def _offered(self) -> bool:
         """Whether something that others gave us is not written. A wake-up is planned whenever it is."""
-        return bool(self.pending or self._cursors or self._letters)
+        return bool(self.pending or self._cursors or self._consumers or self._letters)
 
     def _forgotten(self) -> bool:
         """Whether a wake-up was lost: something is to be written and nothing is planned for it."""
@@ -378,22 +414,29 @@ class Recorder:
         age_ns = self._clock.mono_ns() - self._cursors_since_ns
         self._acks_riding = self._acks
         ripe = self._stopping or self._acks >= CURSOR_AFTER_ACKS or age_ns >= CURSOR_AFTER_S * NS_PER_S
-        ripe = ripe or bool(self._keeping)
-        if self._cursors and not ripe:  # an earlier timer may have been the one that woke us
-            self._wake_within(CURSOR_AFTER_S - age_ns / NS_PER_S)
-        return Riders(dict(self._cursors) if ripe else {}, letters, self._checkpoint if self._checkpoint_due else None)
+        ripe = ripe or self._hurried or bool(self._keeping)
+        checkpoint = self._checkpoint if self._checkpoint_due else None
+        if not ripe:
+            if self._cursors or self._consumers:  # an earlier timer may have been the one that woke us
+                self._wake_within(CURSOR_AFTER_S - age_ns / NS_PER_S)
+            return Riders({}, letters, checkpoint)
+        self._consumers_riding = dict(self._consumers)
+        consumers = {name: snapshot() for name, (_, snapshot) in self._consumers.items()}
+        return Riders(dict(self._cursors), letters, checkpoint, consumers)
 
     def _rode(self, riders: Riders) -> None:
         del self._letters[: len(riders.dead_letters)]
         self._checkpoint_due = False
-        if riders.cursors:
+        if riders.cursors or riders.consumers:
             self._cursors = {n: at for n, at in self._cursors.items() if at != riders.cursors.get(n)}
             self._kept(riders.cursors)
+            rode, self._hurried = self._consumers_riding, False
+            self._consumers = {n: ride for n, ride in self._consumers.items() if ride != rode.get(n)}
             self._acks -= self._acks_riding  # not to nothing: some came while the commit ran
             self._cursors_since_ns = self._clock.mono_ns()
         if self._acks >= CURSOR_ALONE_ACKS:
             self._wake.set()
-        elif self._cursors:
+        elif self._cursors or self._consumers:
             self._wake_within(CURSOR_AFTER_S)
 
     def _kept(self, committed: Mapping[str, Cursor]) -> None:

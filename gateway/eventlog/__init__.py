@@ -8,7 +8,18 @@ time, `codec` packs, `store` speaks SQL, `lock` keeps it to one writer.
 from gateway.eventlog.log import MAX_BATCH_EVENTS, EventLog
 from gateway.eventlog.loss import TELL_EVERY_S, told
 from gateway.eventlog.thin import HELD_AT_START
-from gateway.eventlog.words import Bounds, Checkpoint, Cursor, DeadLetter, Keep, Page, Riders, WhenFull
+from gateway.eventlog.words import (
+    Bounds,
+    Checkpoint,
+    ConsumerSpec,
+    ConsumerState,
+    Cursor,
+    DeadLetter,
+    Keep,
+    Page,
+    Riders,
+    WhenFull,
+)
 
 __all__ = [
     "HELD_AT_START",
@@ -16,6 +27,8 @@ __all__ = [
     "TELL_EVERY_S",
     "Bounds",
     "Checkpoint",
+    "ConsumerSpec",
+    "ConsumerState",
     "Cursor",
     "DeadLetter",
     "EventLog",

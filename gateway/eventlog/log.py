@@ -29,7 +29,7 @@ import asyncio
 import contextlib
 import logging
 import zlib
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -37,15 +37,17 @@ import msgspec
 from gateway.clock import NS_PER_S, Clock
 from gateway.errors import StoreUnavailable
 from gateway.event import Event
-from gateway.eventlog import anchors, codec, store
+from gateway.eventlog import anchors, codec, consumers, excerpt, store
 from gateway.eventlog.batches import Batch
+from gateway.eventlog.excerpt import Excerpt
 from gateway.eventlog.head import Head
 from gateway.eventlog.lock import WriterLock
 from gateway.eventlog.pages import from_store, from_tail
+from gateway.eventlog.purge import Purge
 from gateway.eventlog.retention import Retention
 from gateway.eventlog.store import Statement
 from gateway.eventlog.thin import Holds
-from gateway.eventlog.words import Bounds, Checkpoint, Cursor, Keep, Page, Riders, WhenFull
+from gateway.eventlog.words import Bounds, Checkpoint, ConsumerState, Cursor, Keep, Packing, Page, Riders, WhenFull
 from gateway.figures import Tally
 from gateway.selection import Selection
 
@@ -276,6 +278,24 @@ class EventLog:
         self._retention.thinner.holds.add(holds)
         return lambda: self._retention.thinner.holds.discard(holds)
 
+    async def purge(self, upto: int, *, free_too: bool = False) -> AsyncIterator[Purge]:
+        """Forget everything before `upto` for good, read or not, step by step; yields how far it is after each.
+
+        `free_too` also overwrites what earlier trims left; while it does so, nothing is appended.
+
+        Raises:
+            StoreUnavailable, LogCorrupt: the disk does not answer, or a batch is damaged; what was purged stays so.
+        """
+        purge = Purge(self._head, self._clock, upto)
+        more = True
+        while more:
+            async with self._turn:
+                more = await purge.step()
+                self._tell()  # of a gap, if there was one
+            yield purge
+        async with self._turn:
+            await purge.finish(free_too=free_too)
+
     # -- reading ------------------------------------------------------------------------------------------------------
 
     async def read(
@@ -340,9 +360,37 @@ class EventLog:
             self.first_offset, self.next_offset, batches, count * store.PAGE_BYTES, self.size_bytes_max, oldest, newest
         )
 
+    async def packing(self, batches: int = 64) -> Packing:
+        """How well the newest batches are packed."""
+        rows = await self._head.store.newest_batches(batches)
+        raw = sum(codec.inflated_bytes(row.records) for row in rows)
+        events = sum(row.last_offset - row.base_offset + 1 for row in rows)
+        return Packing(len(rows), events, sum(len(row.records) for row in rows), raw)
+
+    async def small_tables(self) -> tuple[list[Excerpt], int]:
+        """For a copy: everything but batches and dead letters, and up to which offset batches belong to it."""
+        async with self._turn:
+            return await excerpt.small_tables(self._head.store), self.next_offset
+
+    async def batch_rows(self, offset: int, upto: int) -> Excerpt:
+        """For a copy: a page of the batches that lie in [offset, upto); no rows at the end."""
+        return await excerpt.batches(self._head.store, offset, upto)
+
+    async def letter_rows(self, after: tuple[str, int]) -> Excerpt:
+        """For a copy: a page of the dead letters behind (consumer, offset); no rows at the end."""
+        return await excerpt.dead_letters(self._head.store, after)
+
     async def touch(self) -> None:
         """Return when the writing thread has done all that it was given. A disk that refuses does not hold it up."""
         await self._head.store.touch()
+
+    async def named_consumers(self) -> dict[str, ConsumerState]:
+        """The consumers that programs and people have named, as they were last written.
+
+        Raises:
+            StoreUnavailable, LogCorrupt: the disk does not answer, or the file is damaged.
+        """
+        return await consumers.load(self._head.store)
 
     async def dead_letters(self, consumer: str) -> int:
         """How many events lie in the dead letters of that consumer."""
@@ -355,8 +403,9 @@ def _rider_statements(riders: Riders, now: int) -> list[Statement]:
         body = msgspec.msgpack.encode(letter.event)
         row = (letter.consumer, letter.event.offset, now, letter.reason, body)
         statements.append((store.INSERT_DEAD_LETTER, row))
-    consumers = {letter.consumer for letter in riders.dead_letters}
-    statements += [(store.LIMIT_DEAD_LETTERS, (consumer, store.DEAD_LETTERS_MAX)) for consumer in consumers]
+    buried = {letter.consumer for letter in riders.dead_letters}
+    statements += [(store.LIMIT_DEAD_LETTERS, (consumer, store.DEAD_LETTERS_MAX)) for consumer in buried]
+    statements += consumers.statements(riders.consumers)
     if riders.checkpoint is not None:
         offset, state = riders.checkpoint
         packed = zlib.compress(state, 1)

@@ -252,7 +252,8 @@ class Retention:
         A day is a day of the wall clock, so one that is known to be wrong marks without a time, and drops nothing.
         """
         now = self._clock.wall_ns() if self._clock.synced() else 0
-        unused = self._head.cursors.keys() - set(consumers)
+        own = {name for name in self._head.cursors if name.startswith("consumer/")}  # they expire by themselves
+        unused = self._head.cursors.keys() - set(consumers) - own
         since = {name: self._unused.get(name) or now for name in unused}
         expired = {name for name, at in since.items() if at and now - at > CURSOR_KEPT_S * NS_PER_S}
         kept = {name: at for name, at in since.items() if name not in expired}

@@ -58,6 +58,14 @@ INSERT_CHECKPOINT = "INSERT OR REPLACE INTO checkpoint(offset, codec, crc, state
 LIMIT_CHECKPOINTS = (
     "DELETE FROM checkpoint WHERE offset NOT IN (SELECT offset FROM checkpoint ORDER BY offset DESC LIMIT ?)"
 )
+UPSERT_CONSUMER = (
+    "INSERT INTO consumer(name, spec, next_offset, previous, open, used) VALUES (?, ?, ?, ?, ?, ?) "
+    "ON CONFLICT(name) DO UPDATE SET spec = excluded.spec, next_offset = excluded.next_offset, "
+    "previous = excluded.previous, open = excluded.open, used = excluded.used"
+)
+PURGE = ("DELETE FROM dead_letter WHERE offset < ?", "DELETE FROM checkpoint WHERE offset <= ?")
+DROP_CONSUMER = "DELETE FROM consumer WHERE name = ?"
+DROP_DEAD_LETTERS = "DELETE FROM dead_letter WHERE consumer = ?"
 TRIM = "DELETE FROM batch WHERE last_offset < ?"
 TRIM_RUNS = "DELETE FROM run WHERE id < (SELECT min(run) FROM batch)"
 DROP_ROWS = "DELETE FROM batch WHERE base_offset >= ? AND base_offset < ?"
@@ -123,6 +131,7 @@ _HEADS = (
     "coalesce((SELECT max(base_offset) FROM batch WHERE base_offset <= ?1), 0) ORDER BY base_offset LIMIT ?2"
 )
 _NEWEST = _BATCHES + "ORDER BY base_offset DESC LIMIT 1"
+_NEWEST_ONES = _BATCHES + "ORDER BY base_offset DESC LIMIT ?"
 _AT_OR_BEFORE = _BATCHES + "WHERE base_offset <= ? ORDER BY base_offset DESC LIMIT 1"
 _RUNS = "SELECT boot, first_offset FROM run ORDER BY id"
 _RUN_ANCHORS = "SELECT boot, anchor FROM run ORDER BY id"
@@ -134,6 +143,36 @@ _BOUNDS = (
     "(SELECT recorded FROM batch ORDER BY base_offset LIMIT 1), "
     "(SELECT recorded FROM batch ORDER BY base_offset DESC LIMIT 1)"
 )
+
+
+_ROWS = {
+    table: f"SELECT * FROM {table}"  # noqa: S608 - joined from constants only
+    for table in ("run", "cursor", "consumer", "checkpoint", "meta")
+}
+_LETTERS_AFTER = "SELECT * FROM dead_letter WHERE (consumer, offset) > (?, ?) ORDER BY consumer, offset LIMIT ?"
+_BATCH_ROWS = "SELECT * FROM batch WHERE base_offset >= ? AND last_offset < ? ORDER BY base_offset LIMIT ?"
+_COLUMNS = "SELECT name FROM pragma_table_info(?)"
+
+SCRUB_BYTES = 256 * 1024
+_SECURE = "secure_delete = ON"
+_USUAL = "secure_delete = FAST"
+"""Overwrites what costs no page more. Debian's default is ON: then a trim writes all that it deletes once more. A purge
+does ask for that."""
+
+_DROP_SCRUB = "DROP TABLE IF EXISTS scrub"
+"""The table that holds all free pages while they are overwritten; also dropped when a log is opened."""
+
+
+def insert_rows(table: str, columns: Sequence[str]) -> str:
+    """What writes a row of that table, the values in the order of `columns`.
+
+    Raises:
+        LogCorrupt: no table or columns of ours.
+    """
+    if table not in {*_ROWS, "batch", "dead_letter"} or not all(name.isidentifier() for name in columns):
+        raise LogCorrupt(f"no part of a log: {table!r} with the columns {', '.join(map(repr, columns))}")
+    places = ", ".join("?" * len(columns))
+    return f"INSERT INTO {table}({', '.join(columns)}) VALUES ({places})"  # noqa: S608 - checked above
 
 
 class _Writer(aiosqlite.Connection):
@@ -217,6 +256,9 @@ class Store:
     async def newest(self) -> BatchRow | None:
         return next((BatchRow(*row) for row in await self.fetch(_NEWEST)), None)
 
+    async def newest_batches(self, limit: int) -> list[BatchRow]:
+        return [BatchRow(*row) for row in await self.fetch(_NEWEST_ONES, (limit,))]
+
     async def at_or_before(self, offset: int) -> BatchRow | None:
         return next((BatchRow(*row) for row in await self.fetch(_AT_OR_BEFORE, (offset,))), None)
 
@@ -250,6 +292,11 @@ class Store:
     async def cursors(self) -> list[tuple[str, int, int | None, bytes | None]]:
         return [tuple(row) for row in await self.fetch("SELECT name, next_offset, previous, ledger FROM cursor")]
 
+    async def consumers(self) -> list[tuple[str, bytes, int, int | None, bytes | None, int]]:
+        """(name, spec, next offset, previous, open, used) of each named consumer."""
+        sql = "SELECT name, spec, next_offset, previous, open, used FROM consumer ORDER BY name"
+        return [tuple(row) for row in await self.fetch(sql)]
+
     async def unused(self) -> dict[str, int]:
         """Consumers whose cursor nobody uses, and since when (ns UTC; 0 where the clock was not to be trusted)."""
         rows = await self.fetch("SELECT substr(key, 8), value FROM meta WHERE key GLOB 'unused/*'")
@@ -258,6 +305,50 @@ class Store:
     async def dead_letters(self, consumer: str) -> int:
         (row,) = await self.fetch("SELECT count(*) FROM dead_letter WHERE consumer = ?", (consumer,))
         return int(row[0])
+
+    async def rows_of(self, table: str) -> tuple[tuple[str, ...], list[list[Any]]]:
+        """(columns, rows) of one of the small tables, as they are."""
+        return await self._columns(table), [list(row) for row in await self.fetch(_ROWS[table])]
+
+    async def letters_after(self, after: tuple[str, int], limit: int) -> tuple[tuple[str, ...], list[Sequence[Any]]]:
+        """(columns, rows) of the dead letters behind (consumer, offset), in that order."""
+        return await self._columns("dead_letter"), await self.fetch(_LETTERS_AFTER, (*after, limit))
+
+    async def batch_rows(self, offset: int, upto: int, limit: int) -> tuple[tuple[str, ...], list[Sequence[Any]]]:
+        """(columns, rows) of the batches that lie in [offset, upto), as they are."""
+        return await self._columns("batch"), await self.fetch(_BATCH_ROWS, (offset, upto, limit))
+
+    async def _columns(self, table: str) -> tuple[str, ...]:
+        return tuple(str(name) for (name,) in await self.fetch(_COLUMNS, (table,)))
+
+    async def secure(self, *, on: bool) -> None:
+        """Whether SQLite overwrites what it frees."""
+        await self._alone(f"PRAGMA {_SECURE if on else _USUAL}")
+
+    async def empty_wal(self) -> None:
+        """Fold the write-ahead log into the file and cut it to nothing."""
+        await self._alone("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    async def overwrite_free(self) -> None:
+        """Overwrite all free pages. Takes their room for as long as it runs, so nobody may append meanwhile."""
+        await self._alone("CREATE TABLE scrub(zeros BLOB)")
+        while (await self.fetch("PRAGMA freelist_count"))[0][0] > SCRUB_BYTES // PAGE_BYTES:
+            await self.transaction([("INSERT INTO scrub(zeros) VALUES (zeroblob(?))", (SCRUB_BYTES,))])
+        while (await self.fetch("PRAGMA freelist_count"))[0][0] > 0:
+            await self.transaction([("INSERT INTO scrub(zeros) VALUES (zeroblob(?))", (PAGE_BYTES // 2,))])
+        await self._alone(_DROP_SCRUB)
+
+    async def _alone(self, sql: str) -> None:
+        """One statement outside of a transaction.
+
+        Raises:
+            StoreUnavailable: the disk does not answer.
+        """
+        async with self._turn:
+            try:
+                await asyncio.shield(self._writer.execute_fetchall(sql))
+            except sqlite3.Error as error:
+                raise StoreUnavailable(_sentence(error)) from error
 
     async def kept_next_offset(self) -> int:
         rows = await self.fetch("SELECT value FROM meta WHERE key = 'next_offset'")
@@ -275,11 +366,6 @@ class Store:
         """The offset of the newest checkpoint: what comes from there on is read again at a start."""
         ((offset,),) = await self.fetch("SELECT max(offset) FROM checkpoint")
         return None if offset is None else int(offset)
-
-    async def given(self) -> list[tuple[int, int]]:
-        """The ranges of offsets that consumers were given and have not acknowledged one by one."""
-        rows = await self.fetch("SELECT min(offset), max(offset) + 1 FROM pending GROUP BY consumer")
-        return [(int(begin), int(end)) for begin, end in rows]
 
     async def bound(self, size_bytes_max: int) -> None:
         """The file may grow to this size from now on. It never shrinks: what is freed is used again.
@@ -340,7 +426,7 @@ async def _prepare(writer: _Writer, path: Path, size_bytes_max: int) -> None:
                 f"{path} has schema version {version}, this gateway reads up to {VERSION}: "
                 "install the newer version again, or choose another `buffer.path`"
             )
-        for pragma in ("journal_mode = WAL", "synchronous = FULL", f"wal_autocheckpoint = {WAL_PAGES}"):
+        for pragma in ("journal_mode = WAL", "synchronous = FULL", f"wal_autocheckpoint = {WAL_PAGES}", _USUAL):
             await writer.execute_fetchall(f"PRAGMA {pragma}")
         await writer.execute_fetchall(_bound(size_bytes_max))
         await writer.execute_fetchall("PRAGMA cache_size = -512")
@@ -371,6 +457,7 @@ async def _migrate(writer: aiosqlite.Connection, version: int) -> None:
         schema = files("gateway.eventlog").joinpath(f"schema_v{step}.sql").read_text(encoding="utf-8")
         header = f"PRAGMA application_id = {APPLICATION_ID};\nPRAGMA user_version = {step};"
         await writer.executescript(f"BEGIN IMMEDIATE;\n{schema}\n{header}\nCOMMIT;")
+    await writer.execute_fetchall(_DROP_SCRUB)
 
 
 def _sentence(error: sqlite3.Error) -> str:

@@ -86,7 +86,7 @@ class Thinner:
         `limit` is the offset from which on nothing may change.
         """
         limit = min(limit, self._head.next_offset - TAIL_EVENTS_MAX)
-        held = [one for hold in self.holds for one in hold()] + await self._head.store.given()
+        held = [one for hold in self.holds for one in hold()]
         moved = False
         for _ in range(STEPS_MAX):
             if wanted_bytes <= 0 or (saved := await self._step(limit, held)) is None:
