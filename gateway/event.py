@@ -94,7 +94,8 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     `time` and `recorded` are nanoseconds UTC, `mono` is nanoseconds of CLOCK_BOOTTIME within `boot`. `synced` is False
     where the wall clock was known to be wrong. `cause` is the id of the event that made this one happen. `data` holds
     what only this type has; its keys never repeat those of the fields. `urgent` asks for a commit at once, and keeps
-    a reading from being thinned.
+    a reading from being thinned. `durable` is False while the event is held in memory only, because the disk refuses;
+    it is not stored.
     """
 
     type: str
@@ -114,6 +115,7 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     recorded: int = 0
     run: str = ""
     boot: str = ""
+    durable: bool = True
 
     @property
     def id(self) -> str:
@@ -189,6 +191,7 @@ class CloudEvent(msgspec.Struct, omit_defaults=True):
     simulated: bool = False
     causationid: str = ""
     sampledrate: int = 1
+    durable: bool = True
 
 
 class CloudEventEncoder:
@@ -226,6 +229,7 @@ class CloudEventEncoder:
             event.simulated,
             event.cause,
             event.stands_for,
+            event.durable,
         )
 
     def _time(self, time_ns: int) -> str:
