@@ -332,3 +332,25 @@ def test_a_write_ahead_log_counts_up_to_its_last_commit(tmp_path):
         sizes.append(carve.committed(torn))
     assert sizes[0][2] != sizes[1][2], "the last commit is torn off"
     assert sizes[3:] == [{}, {}, {}]
+
+
+async def test_sums_of_a_thinned_log_are_salvaged_and_damage_does_not_stop_thinning(tmp_path, clock):
+    path = tmp_path / "events.db"
+    log = await EventLog.open(path, clock, size_bytes_max=1_000_000, when_full="thin")
+    for n in range(400):
+        events = [reading(float(os.urandom(1)[0]), subject=f"a/{os.urandom(1)[0] % 4}") for _ in range(100)]
+        if n == 20:
+            damage(path, "UPDATE batch SET records = zeroblob(length(records)) WHERE base_offset = 501")
+        await log.append(events)
+        if n >= 100:
+            await log._retention.make_room()
+        clock.pass_s(1)
+    assert log.tally.thinned > 1000
+    before = [e.id for e in (await everything(log))[0]]
+    await log.close()
+    spoil_page(path, 1)
+    log = await EventLog.open(path, clock, size_bytes_max=1_000_000, when_full="thin")
+    after = [e.id for e in (await everything(log))[0]]
+    assert any("~" in i for i in after)
+    assert after == before
+    await log.close()
