@@ -57,8 +57,11 @@ class Answers:
             bounds.bytes_max,
             bounds.oldest,
             bounds.newest,
-            gateway.recorder.trouble or "ok",
+            gateway.recorder.trouble or gateway.log.faults.shortage or gateway.log.faults.broken or "ok",
             gateway.recorder.pending,
+            gateway.log.held,
+            gateway.log.faults.missing(bounds.first_offset, bounds.next_offset),
+            gateway.log.faults.cloned,
         )
         return Snapshot(
             self._gateway_state(),
@@ -105,6 +108,7 @@ class Answers:
             delivery.refused,
             delivery.connections,
             ledger or Ledger(cursor),
+            gateway.log.faults.missing(cursor, gateway.log.next_offset),
         )
 
     def _age_s(self, event: Event) -> float:

@@ -21,6 +21,7 @@ from gateway.announce import birth, lasting, note_config, note_start
 from gateway.answers import Answers
 from gateway.clock import Clock, JudgedClock, SystemClock, read_together
 from gateway.config import Config, SinkConfig
+from gateway.config.host import Host
 from gateway.consumers import Consumers
 from gateway.control import ControlServer
 from gateway.deliver import Forwarder
@@ -37,6 +38,7 @@ from gateway.reload import ReloadPlan, plan_reload
 from gateway.reloads import Load, Reloads, Tell
 from gateway.sink import Identity, Sink
 from gateway.tasks import Tasks
+from gateway.upkeep import Upkeep
 
 DEVICES_STOP_WITHIN_S = 2.0
 SINKS_DRAIN_WITHIN_S = 4.0
@@ -80,7 +82,9 @@ class Gateway:
     async def __aenter__(self) -> Self:
         config, clock = self.config, self.clock
         self.started_ns, self.started_mono_ns = read_together(clock)
-        self.log = await EventLog.open(config.buffer.path, clock, **config.buffer.keep.arguments)
+        self.log = await EventLog.open(
+            config.buffer.path, clock, machine=Host.here().machine(), **config.buffer.keep.arguments
+        )
         self.clock.has_seen(self.log.newest_ns)
         self.latest = Latest(lambda: birth(self), lambda: lasting(self.config.devices), self.log.dated)
         folds = {"latest": self.latest}
@@ -107,6 +111,7 @@ class Gateway:
             note_start(self)
             self._tasks.begin("clock", self.recorder.watch_clock())
             self._tasks.begin("consumers", self.consumers.run(self._stopping))
+            self._tasks.begin("upkeep", Upkeep(self.log, self.recorder).run())
             if self._control is not None:
                 await self._control.start()
             await self.acquirer.start()

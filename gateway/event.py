@@ -94,7 +94,8 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     `time` and `recorded` are nanoseconds UTC, `mono` is nanoseconds of CLOCK_BOOTTIME within `boot`. `synced` is False
     where the wall clock was known to be wrong. `cause` is the id of the event that made this one happen. `data` holds
     what only this type has; its keys never repeat those of the fields. `urgent` asks for a commit at once, and keeps
-    a reading from being thinned. `historical` marks an event that is sent once more by a replay; it is not stored.
+    a reading from being thinned. `historical` marks an event that a replay sends once more, `durable` is False while
+    the event is held in memory only, because the disk refuses; neither is stored.
     """
 
     type: str
@@ -115,6 +116,7 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     run: str = ""
     boot: str = ""
     historical: bool = False
+    durable: bool = True
 
     @property
     def id(self) -> str:
@@ -191,6 +193,7 @@ class CloudEvent(msgspec.Struct, omit_defaults=True):
     causationid: str = ""
     sampledrate: int = 1
     historical: bool = False
+    durable: bool = True
 
 
 class CloudEventEncoder:
@@ -229,6 +232,7 @@ class CloudEventEncoder:
             event.cause,
             event.stands_for,
             event.historical,
+            event.durable,
         )
 
     def _time(self, time_ns: int) -> str:

@@ -11,9 +11,10 @@ Cursors ride in a commit that happens anyway. At one event a second a cursor in 
 bytes written, so it rides once it stands for 20 acknowledgements or is 5 s old, and goes alone when nothing else
 comes.
 
-When the disk refuses, the batch is kept and tried again with the same events; what gathers meanwhile is bounded.
-Over the bound the oldest events are dropped, and the next commit begins with a `log.gap` that counts them by
-subject. A log that is full and set to refuse is another matter: what it does not take is counted, and not kept.
+When the disk refuses, the batch is kept and tried again with the same events. Where that lasts (`outage`), events are
+held in memory, delivered from there, and appended when the disk takes them again. What gathers meanwhile is bounded:
+over the bound the oldest events are dropped, and a `log.gap` counts them by subject. A log that is full and set to
+refuse is another matter: what it does not take is counted, and not kept.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from gateway.errors import LogError, LogFull, StoreUnavailable
 from gateway.event import Event, sequence
 from gateway.eventlog import MAX_BATCH_EVENTS, Checkpoint, ConsumerState, Cursor, DeadLetter, EventLog, Riders, told
 from gateway.folds import Folds, due, pack
+from gateway.outage import Outage
 from gateway.refused import Refused
 from gateway.steps import StepWatch
 from gateway.urgency import PER_S_MAX, STORM_S, Urgency
@@ -46,7 +48,9 @@ CURSOR_AFTER_ACKS = 20
 CURSOR_ALONE_ACKS = 10_000
 TRIM_EVERY_S = 600.0
 TRIM_AGAIN_S = 1.0
-RETRY_FIRST_S, RETRY_MAX_S = 0.1, 4.0
+LETTERS_MAX = 10_000
+"""Dead letters that wait for a disk that refuses. Beyond them the oldest go: their `event.refused` stays."""
+
 LOOK_EVERY_S = 2.0
 """How often an idle gateway compares its clocks."""
 
@@ -105,6 +109,8 @@ class Recorder:
         self.urgency = Urgency()
         self.trouble: str | None = None
         """Why the disk refuses, None while it does not."""
+        self._outage = Outage()
+        self._short = False
         self.dropped_total = 0
         self.stage = Stage(self._forgotten)
 
@@ -117,8 +123,13 @@ class Recorder:
 
     @property
     def pending(self) -> int:
-        """Events that are not accepted yet."""
+        """Events that are not accepted yet, and not held in memory either."""
         return len(self._pending) + len(self._batch)
+
+    @property
+    def settled(self) -> bool:
+        """Whether everything offered so far is on the disk."""
+        return not (self.trouble or self.pending or self._log.held)
 
     def offer(self, events: Sequence[Event]) -> None:
         """Take events in. Never blocks and never raises: over the bound the oldest pending events go, counted."""
@@ -218,6 +229,7 @@ class Recorder:
     def bury(self, letter: DeadLetter) -> None:
         """An event was refused for good: its dead letter and the `event.refused` that names it are one transaction."""
         self._letters.append(letter)
+        del self._letters[:-LETTERS_MAX]
         event = letter.event
         if event.type == "event.refused":  # a sink that refuses these would otherwise never run out of them
             self._wake.set()
@@ -260,11 +272,10 @@ class Recorder:
     async def run(self) -> None:
         """Commit whenever it is time, until `stop`."""
         try:
-            retry_s = RETRY_FIRST_S
             while not self._stopping or self._unwritten:
                 await self.stage.idle(self._wake.wait())
                 self._wake.clear()
-                retry_s = await self._turn(retry_s)
+                await self._turn()
                 self._turned.set()
                 if self._stopping:
                     if self.trouble:
@@ -281,28 +292,29 @@ class Recorder:
     @property
     def _offered(self) -> bool:
         """Whether something that others gave us is not written. A wake-up is planned whenever it is."""
-        return bool(self.pending or self._cursors or self._consumers or self._letters)
+        return bool(self.pending or self._log.held or self._cursors or self._consumers or self._letters)
 
     def _forgotten(self) -> bool:
         """Whether a wake-up was lost: something is to be written and nothing is planned for it."""
         return self._offered and self._timer is None and not self._wake.is_set()
 
-    async def _turn(self, retry_s: float) -> float:
-        """One commit; after a refusal a pause. Returns how long the next pause would be."""
+    async def _turn(self) -> None:
+        """One commit. After a refusal a pause; where that lasts, the events are held in memory and nothing waits."""
         try:
             await self._commit()
         except LogError as error:
+            now = asyncio.get_running_loop().time()
+            wait_s = self._outage.refused(now)
             self._degraded(str(error))
-            await self._pause(retry_s)
+            if not self._outage.lasts(now):
+                await self._pause(wait_s)
             self._wake.set()
-            return min(2 * retry_s, RETRY_MAX_S)
-        return RETRY_FIRST_S
 
     def _end(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        if self.pending:
-            logger.error("%d events could not be stored before the stop: %s", self.pending, self.trouble)
+        if unstored := self.pending + self._log.held:
+            logger.error("%d events could not be stored before the stop: %s", unstored, self.trouble)
         self.stage.end()
         self._ended.set()
 
@@ -321,13 +333,29 @@ class Recorder:
                 self.look_at_clock()
             self._mark()
             self._batch = self._take()
+        now = asyncio.get_running_loop().time()
+        if self._outage.lasts(now) and not self._stopping and (wait_s := self._outage.asks_again_in(now)):
+            await self._hold(wait_s)
+            return
         riders = self._riders()
-        if not self._batch and not riders:
+        if not self._batch and not riders and not self._log.ailing:
             return
         stamped = await self._append(riders)
         self._batch = []
         self._rode(riders)
         self._recovered()
+        self._show(stamped)
+        await self._trim()
+
+    async def _hold(self, wait_s: float) -> None:
+        """Take the batch in memory only, until the disk is asked again. Riders wait."""
+        if self._batch:
+            stamped, self._batch = await self._log.keep_in_memory(self._batch), []
+            self._show(stamped)
+        self._wake_within(wait_s)
+
+    def _show(self, stamped: list[Event]) -> None:
+        """Tell who watches, and go on with what came meanwhile."""
         if stamped:
             for fold in self._folds.values():
                 fold.fold(stamped)
@@ -335,7 +363,6 @@ class Recorder:
                 committed(stamped)
         if self._pending:
             self._plan()
-        await self._trim()
 
     def _mark(self) -> None:
         """Between two batches: whether a checkpoint of what was before the next one goes with it."""
@@ -365,6 +392,8 @@ class Recorder:
         batch = [self._gap()] if self._dropped else []
         if (refused := self._refused.to_tell(self._clock.mono_ns(), last=self._stopping)) is not None:
             batch.append(self._gap_of(refused, "full", urgent=True))
+        if (lost := self._log.faults.take_lost()) is not None:
+            batch.append(self._gap_of(lost, "memory"))
         while self._pending and len(batch) < MAX_BATCH_EVENTS:
             batch.append(self._pending.popleft())
         self._urgent = self._urgent and bool(self._pending)
@@ -452,16 +481,36 @@ class Recorder:
 
     def _degraded(self, reason: str) -> None:
         if self.trouble is None:
-            logger.error("the disk refuses events, they are kept in memory and tried again: %s", reason)
+            logger.error("the disk refuses events, they are held in memory until it takes them: %s", reason)
             self.trouble = reason
             self.note("store.degraded", {}, reason=reason)
         self.trouble = reason
 
     def _recovered(self) -> None:
+        self._outage.over()
         if self.trouble is not None:
             logger.warning("the disk takes events again")
             self.trouble = None
             self.note("store.recovered", {})
+
+    def look_at_room(self) -> None:
+        """Say when others fill the disk, so that the log has less room than it might, and when that is over."""
+        shortage = self._log.faults.shortage
+        if shortage and not self._short:
+            self.note("store.degraded", {}, reason=shortage)
+        elif self._short and not shortage:
+            self.note("store.recovered", {})
+        self._short = bool(shortage)
+
+    def try_disk(self) -> None:
+        """The disk was found not to take writes: ask it at once, although there may be nothing to write."""
+        self._wake.set()
+
+    async def ends_within(self, seconds: float) -> bool:
+        """Wait for the end, but not longer than that; says whether it has come."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._ended.wait(), seconds)
+        return self._ended.is_set()
 
     async def _trim(self) -> None:
         if self._clock.mono_ns() >= self._trim_at_ns:

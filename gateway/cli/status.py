@@ -15,6 +15,8 @@ from gateway.control import ControlClient
 
 Document = Mapping[str, Any]
 
+_CLONED = "another machine wrote this log: was its card copied? Then one of both needs another `gateway.id`"
+
 
 @click.command(short_help="Show the log, the sinks and the devices.")
 @click.option("--json", "as_json", is_flag=True, help="Print the whole document as JSON.")
@@ -78,6 +80,11 @@ def _log_fields(log: Document) -> Iterator[tuple[str, str]]:
         yield "lost", click.style(f"{look.counted(log['lost'], 'event')} since the start: see log.gap", fg="yellow")
     if log["pending"]:
         yield "pending", f"{look.counted(log['pending'], 'event')} not yet committed"
+    if log.get("held"):
+        in_memory = f"{look.counted(log['held'], 'event')} in memory only: a crash loses them"
+        yield "held", click.style(in_memory, fg="yellow")
+    if log.get("cloned"):
+        yield "cloned", click.style(_CLONED, fg="yellow")
     ok = log["store"] == "ok"
     yield "store", click.style("ok", fg="green") if ok else click.style(look.printable(log["store"]), fg="red")
 

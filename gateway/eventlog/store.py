@@ -15,10 +15,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Final, Literal, NamedTuple, TypeVar
 
 import aiosqlite
 
@@ -33,15 +33,32 @@ WAL_PAGES = 512
 DEAD_LETTERS_MAX = 10_000
 """Per consumer; beyond it the oldest go. They were refused for good, and are kept for a person to look at."""
 
+HoleKind = Literal["hole", "lost", "ring"]
+HOLES: Final[tuple[HoleKind, ...]] = ("hole", "lost", "ring")
+"""Keys of `meta`, before the first offset of a range without events; the value is the last offset. Damage that a
+`log.gap` told of, damage that is still to be told, what overflowed in memory."""
+
 Statement = tuple[str, Sequence[Any]]
 
 _ROOM = frozenset({"SQLITE_FULL", "SQLITE_BUSY"})  # the transaction is rolled back and the handle is sound
+
+_CORRUPT = frozenset({"SQLITE_CORRUPT", "SQLITE_CORRUPT_INDEX", "SQLITE_CORRUPT_SEQUENCE", "SQLITE_NOTADB"})
 
 INSERT_RUN = "INSERT INTO run(nonce, boot, first_offset, anchor) VALUES (?, ?, ?, ?)"
 INSERT_BATCH = (
     "INSERT INTO batch(base_offset, last_offset, count, run, recorded, mono, rule_time, codec, crc, records) "
     "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
+INSERT_RUN_ONCE = (
+    "INSERT INTO run(nonce, boot, first_offset, anchor) SELECT ?1, ?2, ?3, ?4 "
+    "WHERE NOT EXISTS (SELECT 1 FROM run WHERE nonce = ?1)"
+)
+INSERT_BATCH_ONCE = (
+    "INSERT OR IGNORE INTO batch(base_offset, last_offset, count, run, recorded, mono, rule_time, codec, crc, records) "
+    "VALUES (?, ?, ?, (SELECT id FROM run WHERE nonce = ?), ?, ?, ?, ?, ?, ?)"
+)
+"""Of a batch that may be there already: offsets are given once, so its base offset is its name."""
+
 UPSERT_CURSOR = (
     "INSERT INTO cursor(name, next_offset, previous, ledger) VALUES (?, ?, ?, ?) ON CONFLICT(name) DO UPDATE SET "
     "next_offset = excluded.next_offset, previous = excluded.previous, ledger = excluded.ledger"
@@ -86,6 +103,8 @@ UPSERT_ANCHOR = (
     "INSERT INTO meta(key, value) VALUES ('anchor/' || ?, ?) ON CONFLICT(key) DO UPDATE SET value = excluded.value"
 )
 TRIM_ANCHORS = "DELETE FROM meta WHERE key LIKE 'anchor/%' AND substr(key, 8) NOT IN (SELECT boot FROM run)"
+KEEP = "INSERT INTO meta(key, value) VALUES (?, ?) ON CONFLICT(key) DO UPDATE SET value = excluded.value"
+FORGET = "DELETE FROM meta WHERE key = ?"
 KEEP_NEXT_OFFSET = (
     "INSERT INTO meta(key, value) VALUES ('next_offset', ?) ON CONFLICT(key) DO UPDATE SET value = excluded.value"
 )
@@ -130,6 +149,11 @@ _HEADS = (
     "WHERE last_offset >= ?1 AND base_offset >= "
     "coalesce((SELECT max(base_offset) FROM batch WHERE base_offset <= ?1), 0) ORDER BY base_offset LIMIT ?2"
 )
+_RAW_BATCHES = (
+    "SELECT base_offset, last_offset, count, run, recorded, mono, rule_time, codec, crc, records FROM batch "
+    "WHERE base_offset BETWEEN ? AND ? ORDER BY base_offset LIMIT ?"
+)
+_BASE_SINCE = "SELECT base_offset FROM batch WHERE base_offset >= ? ORDER BY base_offset LIMIT 1"
 _NEWEST = _BATCHES + "ORDER BY base_offset DESC LIMIT 1"
 _NEWEST_ONES = _BATCHES + "ORDER BY base_offset DESC LIMIT ?"
 _AT_OR_BEFORE = _BATCHES + "WHERE base_offset <= ? ORDER BY base_offset DESC LIMIT 1"
@@ -137,8 +161,10 @@ _RUNS = "SELECT boot, first_offset FROM run ORDER BY id"
 _RUN_ANCHORS = "SELECT boot, anchor FROM run ORDER BY id"
 _ANCHORS = "SELECT substr(key, 8), value FROM meta WHERE key LIKE 'anchor/%'"
 _AFTER_BATCHES = "SELECT base_offset FROM batch ORDER BY base_offset LIMIT 1 OFFSET ?"
+_NEWEST_LAST = "(SELECT last_offset FROM batch ORDER BY base_offset DESC LIMIT 1)"
+_ENDS = f"SELECT (SELECT min(base_offset) FROM batch), {_NEWEST_LAST}"  # noqa: S608 - constants only
 _BOUNDS = (
-    "SELECT (SELECT min(base_offset) FROM batch), (SELECT max(last_offset) FROM batch), "
+    f"SELECT (SELECT min(base_offset) FROM batch), {_NEWEST_LAST}, "  # noqa: S608 - constants only
     "(SELECT count(*) FROM batch), "
     "(SELECT recorded FROM batch ORDER BY base_offset LIMIT 1), "
     "(SELECT recorded FROM batch ORDER BY base_offset DESC LIMIT 1)"
@@ -175,6 +201,9 @@ def insert_rows(table: str, columns: Sequence[str]) -> str:
     return f"INSERT INTO {table}({', '.join(columns)}) VALUES ({places})"  # noqa: S608 - checked above
 
 
+Result = TypeVar("Result")
+
+
 class _Writer(aiosqlite.Connection):
     """The connection that writes. A transaction is one visit to its thread, which costs more than the statements do."""
 
@@ -182,6 +211,11 @@ class _Writer(aiosqlite.Connection):
         """Run all statements and commit; returns the row id of the last insert. After an error: `rollback`."""
         row: int = await self._execute(_run, self._conn, statements)  # type: ignore[no-untyped-call] # aiosqlite's own
         return row
+
+    async def beside(self, work: Callable[[], Result]) -> Result:
+        """Run `work` in the connection's thread."""
+        result: Result = await asyncio.shield(self._execute(work))  # type: ignore[no-untyped-call] # aiosqlite's own
+        return result
 
 
 def _run(connection: sqlite3.Connection, statements: Sequence[Statement]) -> int:
@@ -193,11 +227,51 @@ def _run(connection: sqlite3.Connection, statements: Sequence[Statement]) -> int
     return row
 
 
-class Store:
+class Reader:
+    """A log file that can be read, as far as it is whole."""
+
+    def __init__(self, reader: aiosqlite.Connection) -> None:
+        self._reader = reader
+
+    async def fetch(self, sql: str, parameters: Sequence[Any] = ()) -> list[Any]:
+        """Rows of a query, read on the read-only connection in one go; no read transaction outlives the call.
+
+        Raises:
+            StoreUnavailable, LogCorrupt: the disk or the file does not answer.
+        """
+        try:
+            return list(await asyncio.shield(self._reader.execute_fetchall(sql, parameters)))
+        except sqlite3.DatabaseError as error:
+            if _code(error) in _CORRUPT:
+                raise LogCorrupt(_sentence(error)) from error
+            raise StoreUnavailable(_sentence(error)) from error
+        except ValueError as error:  # aiosqlite's word for closed
+            raise StoreUnavailable("the log was opened anew, or closed") from error
+
+    async def every(self, table: str) -> list[tuple[Any, ...]]:
+        """All rows of a small table."""
+        return [tuple(row) for row in await self.fetch(f"SELECT * FROM {table}")]  # noqa: S608 - a name of ours
+
+    async def columns(self, table: str) -> int:
+        """How many columns a table has."""
+        return len(await self.fetch(f"PRAGMA table_info({table})"))
+
+    async def raw_batches(self, first: int, end: int | None, limit: int) -> list[tuple[Any, ...]]:
+        """Rows of `batch` as they are, those that begin in [first, end)."""
+        most = 2**63 - 1 if end is None else end - 1
+        return [tuple(row) for row in await self.fetch(_RAW_BATCHES, (first, most, limit))]
+
+    async def close(self) -> None:
+        with contextlib.suppress(sqlite3.Error):
+            await self._reader.close()
+
+
+class Store(Reader):
     """An open log file. Made by `open_store`."""
 
     def __init__(self, writer: _Writer, reader: aiosqlite.Connection) -> None:
-        self._writer, self._reader = writer, reader
+        super().__init__(reader)
+        self._writer = writer
         self._turn = asyncio.Lock()
         self.broken: str | None = None
 
@@ -219,26 +293,19 @@ class Store:
                 return await self._writer.transaction(statements)
             except sqlite3.Error as error:
                 await self._give_up(error)
-                raise StoreUnavailable(_sentence(error)) from error
+                raise StoreUnavailable(_sentence(error), full=_is_full(error)) from error
 
     async def _give_up(self, error: sqlite3.Error) -> None:
-        if error.sqlite_errorname not in _ROOM:
+        if _code(error) not in _ROOM:
             self.broken = _sentence(error)
         with contextlib.suppress(sqlite3.Error):  # SQLite may have rolled back by itself
             await self._writer.rollback()
 
-    async def fetch(self, sql: str, parameters: Sequence[Any] = ()) -> list[Any]:
-        """Rows of a query, read on the read-only connection in one go; no read transaction outlives the call.
-
-        Raises:
-            StoreUnavailable, LogCorrupt: the disk or the file does not answer.
-        """
-        try:
-            return list(await asyncio.shield(self._reader.execute_fetchall(sql, parameters)))
-        except sqlite3.DatabaseError as error:
-            if error.sqlite_errorname in {"SQLITE_CORRUPT", "SQLITE_NOTADB"}:
-                raise LogCorrupt(_sentence(error)) from error
-            raise StoreUnavailable(_sentence(error)) from error
+    async def beside(self, work: Callable[[], Result]) -> Result:
+        """Run blocking `work` on files beside the log in the thread that writes; what it raises is raised here."""
+        if self.broken:
+            raise StoreUnavailable(self.broken)
+        return await self._writer.beside(work)
 
     async def touch(self) -> None:
         """Return when the writing thread has done all that it was given, or has refused."""
@@ -252,6 +319,15 @@ class Store:
     async def heads_from(self, offset: int, limit: int) -> list[BatchHead]:
         """The batches that hold `offset` or come behind it."""
         return [BatchHead(*row) for row in await self.fetch(_HEADS, (offset, limit))]
+
+    async def base_since(self, offset: int) -> int | None:
+        """The base offset of the first batch that begins at `offset` or behind it, None if there is none.
+
+        Raises:
+            StoreUnavailable, LogCorrupt: the disk does not answer, or the file's tree does not lead there.
+        """
+        rows = await self.fetch(_BASE_SINCE, (offset,))
+        return int(rows[0][0]) if rows else None
 
     async def newest(self) -> BatchRow | None:
         return next((BatchRow(*row) for row in await self.fetch(_NEWEST)), None)
@@ -282,6 +358,11 @@ class Store:
     async def checkpoints(self) -> list[tuple[int, int, int, bytes]]:
         """(offset, codec, crc, state), the newest first."""
         return [tuple(row) for row in await self.fetch("SELECT * FROM checkpoint ORDER BY offset DESC")]
+
+    async def ends(self) -> tuple[int | None, int | None]:
+        """(first offset, last offset): found without a look at what lies between."""
+        ((first, last),) = await self.fetch(_ENDS)
+        return first, last
 
     async def bounds(self) -> tuple[int | None, int | None, int, int | None, int | None]:
         """(first offset, last offset, batches, oldest recorded ns, newest recorded ns)."""
@@ -350,6 +431,16 @@ class Store:
             except sqlite3.Error as error:
                 raise StoreUnavailable(_sentence(error)) from error
 
+    async def holes(self, kind: HoleKind) -> list[tuple[int, int]]:
+        """First and last offset of ranges without events."""
+        rows = await self.fetch("SELECT substr(key, 6), value FROM meta WHERE key GLOB ?", (f"{kind}/*",))
+        return [(int(first), int(last)) for first, last in rows]
+
+    async def kept(self, key: str) -> Any:
+        """A value of `meta`, None where it is not there."""
+        rows = await self.fetch("SELECT value FROM meta WHERE key = ?", (key,))
+        return rows[0][0] if rows else None
+
     async def kept_next_offset(self) -> int:
         rows = await self.fetch("SELECT value FROM meta WHERE key = 'next_offset'")
         return int(rows[0][0]) if rows else 0
@@ -379,11 +470,35 @@ class Store:
             except sqlite3.Error as error:
                 raise StoreUnavailable(_sentence(error)) from error
 
+    async def fold(self, *, patient: bool = True) -> None:
+        """Bring the whole write-ahead log into the file, flushed: from here on nothing rests on what was not.
+
+        Somebody who reads may be in the way; `patient` leaves it for later then.
+
+        Raises:
+            StoreUnavailable: the disk refused; the handle is not used again.
+        """
+        async with self._turn:
+            try:
+                ((busy, *_),) = await asyncio.shield(self._writer.execute_fetchall("PRAGMA wal_checkpoint(TRUNCATE)"))
+            except sqlite3.Error as error:
+                await self._give_up(error)
+                raise StoreUnavailable(_sentence(error), full=_is_full(error)) from error
+            if busy and not patient:
+                raise StoreUnavailable("another process reads the log for long: it cannot be checkpointed")
+
     async def pages(self) -> tuple[int, int]:
         """(pages in the file, pages in use)."""
         (count,) = (await self.fetch("PRAGMA page_count"))[0]
         (free,) = (await self.fetch("PRAGMA freelist_count"))[0]
         return int(count), int(count) - int(free)
+
+    async def end_writing(self) -> None:
+        """Close the connection that writes; what is in the file can still be read."""
+        async with self._turn:
+            self.broken = self.broken or "closed"
+            with contextlib.suppress(sqlite3.Error):
+                await self._writer.close()
 
     async def close(self) -> None:
         """Wait for the transaction under way, checkpoint, close both connections."""
@@ -415,12 +530,33 @@ async def open_store(path: Path, *, size_bytes_max: int) -> Store:
     return Store(writer, reader)
 
 
+async def open_damaged(path: Path) -> Reader:
+    """Open a damaged log to read what can be read. It is not changed.
+
+    Raises:
+        StoreUnavailable: it cannot even be opened.
+    """
+    try:
+        reader = await aiosqlite.connect(f"{path.as_uri()}?mode=ro", uri=True, isolation_level=None)
+    except sqlite3.Error as error:
+        raise StoreUnavailable(f"{path}: {_sentence(error)}") from error
+    with contextlib.suppress(sqlite3.Error):  # a file shorter than it says it is can be read so
+        await reader.execute_fetchall("PRAGMA writable_schema = ON")
+    return Reader(reader)
+
+
+def put(table: str, row: Sequence[Any]) -> Statement:
+    """Inserts a whole row, in the order of the columns, unless one with its key is there."""
+    marks = ", ".join("?" * len(row))
+    return (f"INSERT OR IGNORE INTO {table} VALUES ({marks})", row)  # noqa: S608 - a name of ours
+
+
 async def _prepare(writer: _Writer, path: Path, size_bytes_max: int) -> None:
     try:
         await writer.execute(f"PRAGMA page_size = {PAGE_BYTES}")  # only has a say in a new file
         application_id, version, tables = await _header(writer)
         if tables and application_id != APPLICATION_ID:
-            raise LogCorrupt(f"{path} is an SQLite file but no event log: choose another `buffer.path`")
+            raise LogCorrupt(f"{path} is an SQLite file but no event log")
         if version > VERSION:
             raise LogTooNew(
                 f"{path} has schema version {version}, this gateway reads up to {VERSION}: "
@@ -432,11 +568,9 @@ async def _prepare(writer: _Writer, path: Path, size_bytes_max: int) -> None:
         await writer.execute_fetchall("PRAGMA cache_size = -512")
         await _migrate(writer, version if tables else 0)
     except sqlite3.Error as error:
-        if error.sqlite_errorname in {"SQLITE_NOTADB", "SQLITE_CORRUPT"}:
-            raise LogCorrupt(
-                f"{path} is no event log ({error}): move it aside, then start again with a fresh one"
-            ) from error
-        raise StoreUnavailable(f"{path}: {_sentence(error)}") from error
+        if _code(error) in _CORRUPT:
+            raise LogCorrupt(f"{path} is no event log ({error})") from error
+        raise StoreUnavailable(f"{path}: {_sentence(error)}", full=_is_full(error)) from error
 
 
 def _bound(size_bytes_max: int) -> str:
@@ -458,6 +592,15 @@ async def _migrate(writer: aiosqlite.Connection, version: int) -> None:
         header = f"PRAGMA application_id = {APPLICATION_ID};\nPRAGMA user_version = {step};"
         await writer.executescript(f"BEGIN IMMEDIATE;\n{schema}\n{header}\nCOMMIT;")
     await writer.execute_fetchall(_DROP_SCRUB)
+
+
+def _code(error: sqlite3.Error) -> str:
+    """The name of SQLite's code. Text that is no UTF-8 has none, and is what damage looks like."""
+    return getattr(error, "sqlite_errorname", None) or "SQLITE_CORRUPT"
+
+
+def _is_full(error: sqlite3.Error) -> bool:
+    return _code(error) == "SQLITE_FULL"
 
 
 def _sentence(error: sqlite3.Error) -> str:

@@ -87,6 +87,15 @@ def test_an_empty_gateway_says_what_is_not_there(home: Path) -> None:
     assert "pending" not in shown
 
 
+def test_events_that_are_in_memory_only_and_a_copied_card_are_named(home: Path) -> None:
+    document = copy.deepcopy(STATUS)
+    document["log"] |= {"held": 12, "cloned": True, "store": "attempt to write a readonly database"}
+    shown = unstyle(page(document, NOW_S, None)).splitlines()
+    assert "  held     12 events in memory only: a crash loses them" in shown
+    assert any(line.startswith("  cloned   another machine wrote this log") for line in shown)
+    assert not any("held" in line for line in unstyle(page(STATUS, NOW_S, None)).splitlines())
+
+
 def test_in_a_simulated_gateway_the_real_device_is_the_one_that_is_marked(home: Path) -> None:
     document = copy.deepcopy(STATUS)
     document["gateway"]["simulated"] = True

@@ -208,12 +208,18 @@ def _without_source(line: str) -> dict[str, Any]:
     return event
 
 
+async def offsets(log: EventLog) -> list[int]:
+    found: list[int] = []
+    page = await log.read(1)
+    while page.events:
+        found += [event.offset for event in page.events]
+        page = await log.read(page.next_offset)
+    return found
+
+
 def test_what_was_not_exported_is_missing_after_the_import_and_offsets_stay(log: Path, home: Path) -> None:
     lines = run("export", "--type", "reading", "--log", log).stdout
     run("import", "-", home / "new.db", stdin=lines)
-
-    async def offsets(new: EventLog) -> list[int]:
-        return [event.offset for event in (await new.read(1)).events]
 
     assert on_log(home / "new.db", offsets) == [*range(1, 11), 13, 14, *range(16, 21)]
 
@@ -336,12 +342,25 @@ def test_a_damaged_backup_changes_nothing(log: Path, home: Path) -> None:
     assert not (home / "new.db").exists()
 
 
-def test_a_damaged_batch_is_not_backed_up_as_if_it_were_whole(log: Path, home: Path) -> None:
+def test_a_damaged_batch_is_not_backed_up_as_if_it_were_whole(
+    log: Path, home: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Opening a damaged log salvages it: the copy is of what is left, and names what is not."""
     with sqlite3.connect(log) as raw:
         raw.execute("UPDATE batch SET records = zeroblob(length(records)) WHERE base_offset = 1")
     raw.close()
-    assert "offset 1 does not match its checksum" in run("backup", home / "copy.db", "--log", log, code=1).stderr
-    assert not list(home.glob("*copy.db*"))
+    run("backup", home / "copy.db", "--log", log)
+    assert "offset 1 to 10" in caplog.text.replace("offsets", "offset")
+    assert list(home.glob("events.db.corrupt-*Z")), "the damaged file is kept"
+
+    async def gaps(copy: EventLog) -> list[object]:
+        page = await copy.read(copy.next_offset - 1)
+        return [(event.type, event.data["count"]) for event in page.events]
+
+    run("restore", home / "copy.db", "--log", home / "new.db")
+    left = on_log(home / "new.db", offsets)
+    assert left[:10] == list(range(11, 21)), "the whole batch behind the damaged one"
+    assert on_log(home / "new.db", gaps) == [("log.gap", 10)]
 
 
 def test_a_log_copied_with_its_write_ahead_log_after_a_crash_restores_whole(log: Path, home: Path) -> None:

@@ -68,6 +68,8 @@ def test_the_document_has_the_agreed_shape_in_the_agreed_order() -> None:
             "newest": None,
             "store": "disk full",
             "pending": 4,
+            "held": 0,
+            "cloned": False,
             "recorded": 3,
             "batches": 1,
             "lost": 2,
@@ -146,7 +148,7 @@ def test_a_gateway_whose_parts_are_well_is_healthy_although_a_device_is_not() ->
 
 
 def test_a_disk_that_refuses_is_an_ailment_with_its_reason() -> None:
-    assert ailments(Snapshot(GATEWAY, LOG, [SINK], []), 0) == ["the disk refuses events: disk full"]
+    assert ailments(Snapshot(GATEWAY, LOG, [SINK], []), 0) == ["the store is in trouble: disk full"]
 
 
 def test_a_sink_may_be_away_for_a_minute() -> None:

@@ -60,6 +60,7 @@ def test_what_is_shown_is_what_was_counted():
     expected = {
         ("gateway_events_recorded_total", "reading"): 3, ("gateway_events_recorded_total", "log.gap"): 1,
         ("gateway_batches_total",): 2, ("gateway_batch_bytes_total",): 100, ("gateway_pending_events",): 4,
+        ("gateway_held_events",): 0,
         ("gateway_dropped_events_total",): 5, ("gateway_lost_events_total", "size"): 17,
         ("gateway_lost_events_total", "overload"): 0, ("gateway_lost_events_total", "full"): 0,
         ("gateway_thinned_events_total",): 6, ("gateway_store_ok",): 0, ("gateway_log_events",): 100,
