@@ -205,7 +205,7 @@ class Recorder:
         if self._acks >= CURSOR_ALONE_ACKS:
             self._wake.set()
         else:
-            self._wake_within(CURSOR_AFTER_S)
+            self._wake_within(self._cursor_after_s)
 
     async def keep(self, name: str, cursor: Cursor) -> None:
         """Return when this cursor is committed, at once and not when it suits: what follows must not happen twice."""
@@ -437,7 +437,12 @@ class Recorder:
         if self._acks >= CURSOR_ALONE_ACKS:
             self._wake.set()
         elif self._cursors or self._consumers:
-            self._wake_within(CURSOR_AFTER_S)
+            self._wake_within(self._cursor_after_s)
+
+    @property
+    def _cursor_after_s(self) -> float:
+        """How long a cursor waits before it goes alone: a commit that readings wait for longer takes it along."""
+        return max(CURSOR_AFTER_S, self.commit_within_s)
 
     def _kept(self, committed: Mapping[str, Cursor]) -> None:
         waiting, self._keeping = self._keeping, []

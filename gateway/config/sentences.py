@@ -176,7 +176,8 @@ def with_unit(value: Any, schema: Schema) -> str:
     pattern = schema.get("pattern", "")
     if "(ms|s|m|h|d)" in pattern:
         return duration_text(value)
-    return size_text(value) if "KiB" in pattern else str(value)
+    per_day = "/day" if "/day" in pattern else ""
+    return f"{size_text(value)}{per_day}" if "KiB" in pattern else str(value)
 
 
 def duration_text(seconds: float) -> str:
@@ -257,6 +258,8 @@ def _pattern_words(schema: Schema) -> str:
         return _NAME_EXPECTED
     if "(ms|s|m|h|d)" in pattern:
         return "a duration such as 10s, 500ms, 5m or 1h30m"
+    if "/day" in pattern:
+        return "a size per day such as 200MB/day"
     return "a size such as 512MB or 64kB" if "KiB" in pattern else f"a text of the form {pattern}"
 
 

@@ -10,6 +10,10 @@ from time import monotonic
 
 import pytest
 
+from gateway.budget import TRIM_BYTES, Assumptions, cost
+from gateway.config import load_config
+from gateway.plugins import Plugins
+from gateway.wear import DAY_S
 from tests.brokers import Mosquitto, free_port, make_certificates
 from tests.service import Service, configuration, measure, subscribed, wait_until
 
@@ -42,6 +46,40 @@ def test_few_bytes_reach_the_card_for_an_event(tmp_path, mosquitto: Mosquitto, c
         )
     assert events >= 0.9 * events_per_s * MEASURED_S
     assert max(sent, called) <= bytes_max
+    config = load_config(service.file, Plugins())
+    trimmed = events / MEASURED_S * TRIM_BYTES * DAY_S  # the budget is that of a full log, and this one is young
+    per_day = cost(config, "busy", Assumptions(), 1).written_bytes_per_day - trimmed
+    estimated = per_day / DAY_S * MEASURED_S / events
+    with capsys.disabled():
+        print(f"  `gateway budget` says {estimated:.0f} bytes an event")
+    assert 0.8 <= estimated / max(sent, called) <= 2.0, "at most as many commits as are possible: never less, by much"
+
+
+WEAR_PER_S, WEAR_LIMIT = 5, 50_000_000
+
+
+@pytest.mark.rig
+@pytest.mark.mosquitto
+def test_wear_keeps_a_real_gateway_below_its_limit(tmp_path, mosquitto: Mosquitto, capsys):
+    """The credit of an hour at 50 MB/day is 2 MB: more than half of it is gone after three minutes."""
+    file = configuration(tmp_path, "wear", f"mqtt://127.0.0.1:{mosquitto.port}", WEAR_PER_S)
+    file.write_text(file.read_text().replace("wear.db", "wear.db, wear: 50MB/day"))
+    service = Service(file, tmp_path)
+    with subscribed(mosquitto.port, "wear") as subscriber:
+        service.start()
+        wait_until(lambda: service.status()["log"]["written"]["mode"] == "spread", 400, "half of the credit is gone")
+        wait_until(lambda: service.status()["log"]["written"]["commit_within_s"] > 10, 400, "readings wait for long")
+        before, began = measure(service.process.pid), monotonic()
+        threading.Event().wait(2 * MEASURED_S)
+        after, took_s = measure(service.process.pid), monotonic() - began
+        service.stop()
+        accepted = service.accepted()
+        wait_until(lambda: subscriber.has(accepted), 10, "everything accepted arrives")
+    per_day = (after.written_bytes - before.written_bytes) / took_s * DAY_S
+    with capsys.disabled():
+        print(f"\n  wear: 50MB/day: {per_day / 1e6:.0f} MB/day while readings waited 10 s and more")
+    assert service.stderr.read_text().count("readings wait longer for their commit") == 1
+    assert per_day < 2 * WEAR_LIMIT
 
 
 STORM_PER_S = 200
