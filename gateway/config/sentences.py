@@ -258,8 +258,6 @@ def _pattern_words(schema: Schema) -> str:
         return _NAME_EXPECTED
     if "(ms|s|m|h|d)" in pattern:
         return "a duration such as 10s, 500ms, 5m or 1h30m"
-    if "/day" in pattern:
-        return "a size per day such as 200MB/day"
     return "a size such as 512MB or 64kB" if "KiB" in pattern else f"a text of the form {pattern}"
 
 

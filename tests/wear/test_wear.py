@@ -61,6 +61,15 @@ def test_a_load_above_the_limit_is_spread_until_it_is_kept_and_then_does_not_swi
     assert 1.0 < card.waits[-1] < 10.0, "no longer than needed"
 
 
+def test_a_load_that_wobbles_around_the_limit_is_said_once():
+    card = Card(Wear(1.0, 450 * MB))
+    card.run(12 * HOUR_S, 1)
+    for _ in range(50):
+        card.run(300, 0.9)
+        card.run(300, 1)
+    assert card.modes == ["spread"]
+
+
 def test_when_the_load_falls_readings_wait_as_configured_again():
     card = Card(Wear(1.0, 200 * MB))
     card.run(6 * HOUR_S, 1)
@@ -77,6 +86,14 @@ def test_urgent_events_alone_over_the_limit_are_said_once_and_not_paid_back_for_
     assert card.waits[-1] == WAIT_S_MAX
     card.run(HOUR_S, 0.01)
     assert card.modes[-2:] == ["spread", "free"]
+
+
+def test_urgent_events_that_come_and_go_over_the_limit_are_said_once():
+    card = Card(Wear(1.0, 50 * MB))
+    for _ in range(50):
+        card.run(300, 1, 5)
+        card.run(60, 1, 0)
+    assert card.modes.count("over") == 1
 
 
 def test_a_changed_limit_begins_anew_and_the_same_one_does_not():

@@ -4,6 +4,7 @@ import asyncio
 import logging
 
 from gateway.budget import written_bytes
+from gateway.changes import options_changes
 from gateway.config.model import BufferConfig
 from gateway.eventlog import EventLog
 from gateway.wearing import Wearing
@@ -100,6 +101,10 @@ def test_a_reload_takes_the_limit_away_at_once(tmp_path, monkeypatch):
             assert it.spine.recorder.commit_within_s == 1.0
 
     virtual.run(main, monkeypatch)
+
+
+def test_a_reload_says_what_changed_as_the_yaml_writes_it(tmp_path):
+    assert options_changes(buffer(tmp_path), buffer(tmp_path, "200MB/day")) == ("wear nothing -> 200MB/day",)
 
 
 async def test_a_kernel_that_does_not_count_is_said_once_and_readings_wait_as_configured(tmp_path, caplog):
