@@ -55,7 +55,7 @@ class CardSize(click.ParamType[int]):
 )  # fmt: skip
 @click.option(
     "--changes", type=click.FloatRange(0), default=20, show_default=True,
-    help="Times an hour that each level and input changes, in the busy case.",
+    help="Times an hour that each level, input and output changes, in the busy case.",
 )  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print the estimate as JSON.")
 def budget(
@@ -176,10 +176,10 @@ def _assumed(told: Mapping[str, Any]) -> Iterator[str]:
     yield f"it writes {assumed['amplification']:g} bytes of flash for each byte that it is given (--amplification)"
     yield "quiet: nothing changes; readings with a deadband or heartbeat come at their heartbeat, the others each time"
     yield (
-        f"busy: every reading passes its deadband, each level and input changes "
+        f"busy: every reading passes its deadband, each level, input and output changes "
         f"{assumed['changes_per_hour']:g} times an hour (--changes)"
     )
-    yield "a filter, calibration or failure changes nothing; what systemd, swap and others write is not counted"
+    yield "not counted: failures, the gateway's own events, and what systemd, swap and other programs write"
 
 
 def _warnings(told: Mapping[str, Any]) -> Iterator[str]:
