@@ -89,7 +89,7 @@ class Cost:
     stored_bytes_per_day: float
     met: bool
     outage_s: float
-    """How long the log holds everything for a sink that is away."""
+    """How long the log takes in everything while a sink is away, from empty to full."""
     history_s: float
     """How far back the log goes once every sink has read it."""
     card_s: float
@@ -188,6 +188,7 @@ def cost(config: Config, case: Case, assumed: Assumptions, card_bytes: int) -> C
     waits_s, met = wait_s(load, buffer.commit_within_s, buffer.wear_bytes_per_day)
     written, stored = written_bytes_per_day(load, waits_s), stored_bytes_per_day(load, waits_s)
     outage_s = FULL * buffer.keep.size_bytes_max / stored * DAY_S if stored else float("inf")
+    counted_s = buffer.keep.events_max / load.events if buffer.keep.events_max and load.events else float("inf")
     endures_bytes = card_bytes * assumed.overwrites / assumed.amplification
     return Cost(
         events_per_s=load.events,
@@ -197,6 +198,6 @@ def cost(config: Config, case: Case, assumed: Assumptions, card_bytes: int) -> C
         stored_bytes_per_day=stored,
         met=met,
         outage_s=outage_s,
-        history_s=min(buffer.keep.for_s, outage_s),
+        history_s=min(buffer.keep.for_s, outage_s, counted_s),
         card_s=endures_bytes / written * DAY_S if written else float("inf"),
     )

@@ -113,6 +113,8 @@ def document(path: Path, config: Config, assumed: Assumptions, disk: Disk, card_
             "path": str(config.buffer.path),
             "keep_for_s": keep.for_s,
             "bytes_max": keep.size_bytes_max,
+            "events_max": keep.events_max,
+            "when_full": keep.when_full,
             "wear_bytes_per_day": config.buffer.wear_bytes_per_day,
         },
         "disk": disk._asdict(),
@@ -126,7 +128,7 @@ def _cost(cost: Cost) -> dict[str, Any]:
 
 def page(told: Mapping[str, Any], columns: int | None) -> str:
     """The document as text."""
-    rows = list(_rows(told["quiet"], told["busy"], told["log"]["wear_bytes_per_day"]))
+    rows = list(_rows(told["quiet"], told["busy"], told["log"]))
     head = f"{click.style(told['gateway'], bold=True)}  {look.printable(told['file'])}, an estimate"
     log, disk = told["log"], told["disk"]
     where = [
@@ -149,12 +151,18 @@ def page(told: Mapping[str, Any], columns: int | None) -> str:
 
 
 _CASES = ("quiet", "busy")
+_AT_FULL = {
+    "evict": "until a sink that is away loses events",
+    "refuse": "until new readings are refused, because a sink is away",
+    "thin": "until old readings are thinned, because a sink is away",
+}
 
 
-def _rows(quiet: Mapping[str, Any], busy: Mapping[str, Any], wear: int | None) -> Iterator[tuple[str, ...]]:
+def _rows(quiet: Mapping[str, Any], busy: Mapping[str, Any], log: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
     def row(name: str, key: str, text: Any, note: str) -> tuple[str, ...]:
         return (name, text(quiet[key]), text(busy[key]), note)
 
+    wear = log["wear_bytes_per_day"]
     limited = f", so that buffer.wear ({look.size(wear)}/day) is kept" if wear else ""
     yield row("events", "events_per_s", _rate, "recorded")
     yield row("commits", "commits_per_s", _rate, "flushes to the card, at most")
@@ -162,7 +170,7 @@ def _rows(quiet: Mapping[str, Any], busy: Mapping[str, Any], wear: int | None) -
         "readings wait", "commit_within_s", lambda s: f"{look.number(round(s, 1))} s", f"for their commit{limited}"
     )
     yield row("written", "written_bytes_per_day", lambda b: f"{look.size(round(b))}/day", "to the card")
-    yield row("outage", "outage_s", _span, "until a sink that is away loses events")
+    yield row("outage", "outage_s", _span, _AT_FULL[log["when_full"]])
     yield row("history", "history_s", _span, "what the log goes back once it is delivered")
     yield row("card lasts", "card_s", _span, "if this gateway alone wrote to it")
 

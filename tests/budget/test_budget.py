@@ -123,6 +123,13 @@ def test_a_whole_configuration_by_hand():
     assert found.card_s == pytest.approx(CARD * 100 / 5 / written * DAY_S)
 
 
+def test_a_bound_on_the_count_shortens_history_and_not_what_an_outage_may_fill():
+    config = devices(signal(every="1s"), buffer="{keep: {count: 86400}}")
+    found = cost(config, "busy", HOURLY, CARD)
+    assert found.history_s == pytest.approx(DAY_S)
+    assert found.outage_s > 30 * DAY_S
+
+
 def test_nothing_to_record_lasts_for_ever():
     found = cost(parse_config("{}", "gateway.yaml", Plugins()), "busy", HOURLY, CARD)
     assert (found.events_per_s, found.written_bytes_per_day) == (0, 0)

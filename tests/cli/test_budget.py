@@ -76,6 +76,13 @@ def test_wear_shows_how_long_readings_will_wait_and_warns_where_that_is_not_enou
     assert "warning: busy: more than buffer.wear (10.0 MB/day)" in shown(file, wear=", wear: 10MB/day")
 
 
+@pytest.mark.parametrize(("mode", "words"), [("evict", "loses"), ("refuse", "refused"), ("thin", "thinned")])
+def test_what_happens_at_the_end_of_an_outage_is_what_was_chosen(file: Path, mode: str, words: str) -> None:
+    file.write_text(YAML.replace("size: 512MB", f"size: 512MB, when_full: {mode}"), encoding="utf-8")
+    (line,) = [line for line in CliRunner().invoke(budget, [str(file)]).stdout.splitlines() if "outage" in line]
+    assert words in line
+
+
 def test_the_json_has_the_same_figures_and_null_for_what_never_ends(file: Path) -> None:
     done = CliRunner().invoke(budget, [str(file), "--json", "--card", "32GB", "--changes", "0"])
     told = json.loads(done.stdout)
