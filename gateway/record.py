@@ -418,7 +418,7 @@ class Recorder:
         checkpoint = self._checkpoint if self._checkpoint_due else None
         if not ripe:
             if self._cursors or self._consumers:  # an earlier timer may have been the one that woke us
-                self._wake_within(CURSOR_AFTER_S - age_ns / NS_PER_S)
+                self._wake_within(self._cursor_after_s - age_ns / NS_PER_S)
             return Riders({}, letters, checkpoint)
         self._consumers_riding = dict(self._consumers)
         consumers = {name: snapshot() for name, (_, snapshot) in self._consumers.items()}

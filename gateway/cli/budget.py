@@ -187,7 +187,7 @@ def _assumed(told: Mapping[str, Any]) -> Iterator[str]:
         f"busy: every reading passes its deadband, each level, input and output changes "
         f"{assumed['changes_per_hour']:g} times an hour (--changes)"
     )
-    yield "not counted: what rules derive, failures, the gateway's own events, and what systemd, swap and other programs write"
+    yield "not counted: what rules derive, failures, the gateway's own events, and what other programs and swap write"
 
 
 def _warnings(told: Mapping[str, Any]) -> Iterator[str]:
