@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -19,12 +18,12 @@ from gateway.ledger import Ledger
 from gateway.log_answers import LogAnswers, Parts
 from gateway.position import time_ns
 from gateway.reload import refusal, report
+from gateway.wearing import written_bytes
 
 if TYPE_CHECKING:
     from gateway.app import Gateway
 
 READ_TIMEOUT_MAX_S = 60.0
-_IO = Path("/proc/self/io")
 
 
 class Answers:
@@ -72,7 +71,8 @@ class Answers:
             gateway.acquirer.lateness_s,
             gateway.recorder.dropped_total,
             gateway.clock.synced(),
-            _written_bytes(),
+            written_bytes() or 0,
+            gateway.wearing.state,
         )
 
     def _gateway_state(self) -> GatewayState:
@@ -159,15 +159,6 @@ class Answers:
         if start is not None:
             raise ControlError(f"from: found {start!r}, expected an offset: a whole number from 0")
         return self._gateway.log.next_offset if since is None else await self._gateway.log.offset_at(_time_ns(since))
-
-
-def _written_bytes() -> int:
-    """What this process caused to be written to disks, as the kernel counts it (proc(5), `write_bytes`); else 0."""
-    try:
-        counted = dict(line.split(": ") for line in _IO.read_text(encoding="ascii").splitlines())
-        return int(counted["write_bytes"])
-    except (OSError, ValueError, KeyError):  # no Linux, or a kernel without I/O accounting
-        return 0
 
 
 def _time_ns(text: object) -> int:

@@ -39,6 +39,7 @@ from gateway.reloads import Load, Reloads, Tell
 from gateway.sink import Identity, Sink
 from gateway.tasks import Tasks
 from gateway.upkeep import Upkeep
+from gateway.wearing import Wearing
 
 DEVICES_STOP_WITHIN_S = 2.0
 SINKS_DRAIN_WITHIN_S = 4.0
@@ -99,6 +100,7 @@ class Gateway:
             folds=folds,
             folded_from=folded_from,
         )
+        self.wearing = Wearing(self.recorder, clock, config.buffer)
         self.consumers = Consumers(self.log, self.recorder, clock, subjects=self._valued)
         await self.consumers.load()
         self.forwarders = Forwarders(self.log, self.recorder, make=self._forwarder, begin=self._tasks.begin)
@@ -110,6 +112,7 @@ class Gateway:
             self.forwarders.begin([(sink, self._sink(sink)) for sink in config.sinks])
             note_start(self)
             self._tasks.begin("clock", self.recorder.watch_clock())
+            self._tasks.begin("wear", self.wearing.run())
             self._tasks.begin("consumers", self.consumers.run(self._stopping))
             self._tasks.begin("upkeep", Upkeep(self.log, self.recorder).run())
             if self._control is not None:
@@ -146,7 +149,7 @@ class Gateway:
             self.forwarders.end(plan.sinks.stopping, RELOAD_STOP_WITHIN_S),
         )
         self.config = new
-        self.recorder.commit_within_s = new.buffer.commit_within_s
+        self.wearing.retune(new.buffer)
         self.forwarders.begin(sinks)
         self.acquirer.begin(new.devices)
         if plan.http:
@@ -182,6 +185,7 @@ class Gateway:
         if self._http is not None:
             await self._http.close()
         await self.recorder.stop()
+        self.wearing.stop()
         await self._tasks.end()
         await self.log.close()
 

@@ -14,6 +14,7 @@ from gateway.clock import NS_PER_S
 from gateway.event import Event, Reading, rfc3339
 from gateway.figures import Histogram, Tally
 from gateway.ledger import Ledger
+from gateway.wear import WearState
 
 STORE_OK = "ok"
 SINK_AWAY_S = 60.0
@@ -131,6 +132,7 @@ class Snapshot:
     dropped: int = 0
     synced: bool = True
     written_bytes: int = 0
+    wear: WearState = field(default_factory=WearState)
 
 
 def ailments(snapshot: Snapshot, now_ns: int) -> list[str]:
@@ -192,6 +194,19 @@ def _log(snapshot: Snapshot) -> dict[str, Any]:
         "recorded": tally.events.total(),
         "batches": tally.batches,
         "lost": tally.lost.total(),
+        "written": _written(snapshot),
+    }
+
+
+def _written(snapshot: Snapshot) -> dict[str, Any]:
+    """What reached the disk, and how long readings wait so that it is no more. `bytes_per_day` is of the last hour."""
+    wear = snapshot.wear
+    return {
+        "bytes": snapshot.written_bytes,
+        "bytes_per_day": None if wear.bytes_per_day is None else round(wear.bytes_per_day),
+        "limit_bytes_per_day": wear.limit_bytes_per_day,
+        "commit_within_s": round(wear.commit_within_s, 3),
+        "mode": wear.mode,
     }
 
 

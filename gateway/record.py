@@ -216,7 +216,7 @@ class Recorder:
         if self._acks >= CURSOR_ALONE_ACKS:
             self._wake.set()
         else:
-            self._wake_within(CURSOR_AFTER_S)
+            self._wake_within(self._cursor_after_s)
 
     async def keep(self, name: str, cursor: Cursor) -> None:
         """Return when this cursor is committed, at once and not when it suits: what follows must not happen twice."""
@@ -447,7 +447,7 @@ class Recorder:
         checkpoint = self._checkpoint if self._checkpoint_due else None
         if not ripe:
             if self._cursors or self._consumers:  # an earlier timer may have been the one that woke us
-                self._wake_within(CURSOR_AFTER_S - age_ns / NS_PER_S)
+                self._wake_within(self._cursor_after_s - age_ns / NS_PER_S)
             return Riders({}, letters, checkpoint)
         self._consumers_riding = dict(self._consumers)
         consumers = {name: snapshot() for name, (_, snapshot) in self._consumers.items()}
@@ -466,7 +466,12 @@ class Recorder:
         if self._acks >= CURSOR_ALONE_ACKS:
             self._wake.set()
         elif self._cursors or self._consumers:
-            self._wake_within(CURSOR_AFTER_S)
+            self._wake_within(self._cursor_after_s)
+
+    @property
+    def _cursor_after_s(self) -> float:
+        """How long a cursor waits before it goes alone: a commit that readings wait for longer takes it along."""
+        return max(CURSOR_AFTER_S, self.commit_within_s)
 
     def _kept(self, committed: Mapping[str, Cursor]) -> None:
         waiting, self._keeping = self._keeping, []

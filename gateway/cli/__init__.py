@@ -14,8 +14,8 @@ from gateway import __version__
 from gateway.errors import ConfigError, GatewayError
 
 COMMANDS = (
-    "run", "demo", "check", "schema", "drivers", "sinks", "outputs", "rules", "read", "tail", "status", "verify",
-    "reload", "log", "consume", "replay", "export", "import", "backup", "restore", "purge",
+    "run", "demo", "check", "budget", "schema", "drivers", "sinks", "outputs", "rules", "read", "tail", "status",
+    "verify", "reload", "log", "consume", "replay", "export", "import", "backup", "restore", "purge",
 )  # fmt: skip
 """In the order that a newcomer meets them."""
 

@@ -78,6 +78,7 @@ def _log_fields(log: Document) -> Iterator[tuple[str, str]]:
         yield "recorded", f"{look.counted(log['recorded'], 'event')} in {commits} since the start"
     if log.get("lost"):
         yield "lost", click.style(f"{look.counted(log['lost'], 'event')} since the start: see log.gap", fg="yellow")
+    yield from _written(log.get("written"))
     if log["pending"]:
         yield "pending", f"{look.counted(log['pending'], 'event')} not yet committed"
     if log.get("held"):
@@ -87,6 +88,22 @@ def _log_fields(log: Document) -> Iterator[tuple[str, str]]:
         yield "cloned", click.style(_CLONED, fg="yellow")
     ok = log["store"] == "ok"
     yield "store", click.style("ok", fg="green") if ok else click.style(look.printable(log["store"]), fg="red")
+
+
+def _written(written: Document | None) -> Iterator[tuple[str, str]]:
+    if written is None or written["bytes_per_day"] is None:
+        return
+    per_day, limit = f"{look.size(written['bytes_per_day'])}/day", written["limit_bytes_per_day"]
+    yield "written", f"{look.size(written['bytes'])} since the start, {per_day} at the pace of the last hour"
+    if limit is None:
+        return
+    waits = f"readings wait {look.number(round(written['commit_within_s'], 1))} s for their commit"
+    said = {
+        "free": f"below {look.size(limit)}/day; {waits}",
+        "spread": f"kept below {look.size(limit)}/day: {waits}",
+        "over": click.style(f"more than {look.size(limit)}/day, although {waits}", fg="yellow"),
+    }
+    yield "wear", said[written["mode"]]
 
 
 def _fill(bytes_: int, bytes_max: int) -> str:

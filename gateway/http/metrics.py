@@ -147,6 +147,19 @@ ROWS = (
         "gateway_written_bytes_total", "counter", (), "bytes that the gateway's process caused to be written to disks",
         _one(lambda s: s.written_bytes),
     ),
+    Row(
+        "gateway_written_bytes_per_day", "gauge", (),
+        "the same at the pace of the last hour; missing in the first minute",
+        lambda s: [((), s.wear.bytes_per_day)] if s.wear.bytes_per_day is not None else [],
+    ),
+    Row(
+        "gateway_wear_limit_bytes_per_day", "gauge", (), "the limit `buffer.wear`; missing where there is none",
+        lambda s: [((), s.wear.limit_bytes_per_day)] if s.wear.limit_bytes_per_day is not None else [],
+    ),
+    Row(
+        "gateway_commit_within_seconds", "gauge", (), "how long readings wait for a common commit now",
+        _one(lambda s: s.wear.commit_within_s),
+    ),
 )  # fmt: skip
 """All metrics but `gateway_info`, and `process_...` of prometheus_client."""
 

@@ -205,3 +205,40 @@ def test_nothing_found_is_said(home: Path, monkeypatch: pytest.MonkeyPatch) -> N
     done = CliRunner().invoke(status, [])
     assert isinstance(done.exception, NotRunning)
     assert str(done.exception).startswith("no gateway is running: start one with")
+
+
+WRITTEN = {
+    "bytes": 44_100_000, "bytes_per_day": 210_000_000, "limit_bytes_per_day": None,
+    "commit_within_s": 1.0, "mode": "free",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("more", "line"),
+    [
+        ({}, None),
+        ({"limit_bytes_per_day": 300_000_000}, "below 300 MB/day; readings wait 1 s for their commit"),
+        (
+            {"limit_bytes_per_day": 200_000_000, "mode": "spread", "commit_within_s": 4.25},
+            "kept below 200 MB/day: readings wait 4.2 s for their commit",
+        ),
+        (
+            {"limit_bytes_per_day": 200_000_000, "mode": "over", "commit_within_s": 60.0},
+            "more than 200 MB/day, although readings wait 60 s for their commit",
+        ),
+    ],
+)
+def test_what_is_written_and_what_wear_does_about_it_are_shown(
+    home: Path, more: dict[str, Any], line: str | None
+) -> None:
+    document = copy.deepcopy(STATUS)
+    document["log"]["written"] = WRITTEN | more
+    shown = unstyle(page(document, NOW_S, None))
+    assert "  written  44.1 MB since the start, 210 MB/day at the pace of the last hour\n" in shown
+    assert (f"  wear     {line}\n" in shown) if line else ("wear" not in shown)
+
+
+def test_in_the_first_minute_no_rate_is_shown(home: Path) -> None:
+    document = copy.deepcopy(STATUS)
+    document["log"]["written"] = WRITTEN | {"bytes_per_day": None}
+    assert unstyle(page(document, NOW_S, None)) == PAGE
