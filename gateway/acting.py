@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from random import Random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from gateway.action import Duty, duties
 from gateway.actions import Actions, Surroundings
@@ -21,9 +21,9 @@ def actions_of(gateway: Gateway, begin: Begin, random: Random, *, rehearsal: boo
     """The actions of a gateway, none of them begun. With `rehearsal` they say what they would do outside."""
 
     def publisher(sink_id: str | None) -> Publisher | None:
-        for one, forwarder in gateway.forwarders.items():
-            if sink_id in {None, one} and (found := forwarder.publisher) is not None:
-                return found
+        for sink in gateway.config.sinks:
+            if sink_id in {None, sink.id} and sink.sink.publishes:
+                return cast("Publisher", gateway.forwarders[sink.id].destination)
         return None
 
     around = Surroundings(

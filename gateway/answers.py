@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator, Mapping
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -17,13 +15,15 @@ from gateway.errors import ConfigError, ControlError
 from gateway.event import CloudEventEncoder, Event
 from gateway.health import GatewayState, LogState, SinkState, Snapshot, readings_document, status_document
 from gateway.ledger import Ledger
+from gateway.log_answers import LogAnswers, Parts
+from gateway.position import time_ns
 from gateway.reload import refusal, report
+from gateway.wearing import written_bytes
 
 if TYPE_CHECKING:
     from gateway.app import Gateway
 
 READ_TIMEOUT_MAX_S = 60.0
-_IO = Path("/proc/self/io")
 
 
 class Answers:
@@ -31,8 +31,14 @@ class Answers:
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
-        self.calls: Mapping[str, Call] = {"status": self._status, "read": self._read, "reload": self._reload}
-        self.streams: Mapping[str, Stream] = {"tail": self._tail}
+        of_log = LogAnswers(self._parts)
+        own: dict[str, Call] = {"status": self._status, "read": self._read, "reload": self._reload}
+        self.calls: Mapping[str, Call] = {**own, **of_log.calls}
+        self.streams: Mapping[str, Stream] = {"tail": self._tail, **of_log.streams}
+
+    def _parts(self) -> Parts:
+        gateway = self._gateway
+        return Parts(gateway.config.gateway.id, gateway.log, gateway.consumers, gateway.clock)
 
     async def _status(self, args: dict[str, Any]) -> dict[str, Any]:
         del args
@@ -50,8 +56,11 @@ class Answers:
             bounds.bytes_max,
             bounds.oldest,
             bounds.newest,
-            gateway.recorder.trouble or "ok",
+            gateway.recorder.trouble or gateway.log.faults.shortage or gateway.log.faults.broken or "ok",
             gateway.recorder.pending,
+            gateway.log.held,
+            gateway.log.faults.missing(bounds.first_offset, bounds.next_offset),
+            gateway.log.faults.cloned,
         )
         return Snapshot(
             self._gateway_state(),
@@ -62,7 +71,8 @@ class Answers:
             gateway.acquirer.lateness_s,
             gateway.recorder.dropped_total,
             gateway.clock.synced(),
-            _written_bytes(),
+            written_bytes() or 0,
+            gateway.wearing.state,
         )
 
     def _gateway_state(self) -> GatewayState:
@@ -98,6 +108,7 @@ class Answers:
             delivery.refused,
             delivery.connections,
             ledger or Ledger(cursor),
+            gateway.log.faults.missing(cursor, gateway.log.next_offset),
         )
 
     def _age_s(self, event: Event) -> float:
@@ -150,23 +161,8 @@ class Answers:
         return self._gateway.log.next_offset if since is None else await self._gateway.log.offset_at(_time_ns(since))
 
 
-def _written_bytes() -> int:
-    """What this process caused to be written to disks, as the kernel counts it (proc(5), `write_bytes`); else 0."""
-    try:
-        counted = dict(line.split(": ") for line in _IO.read_text(encoding="ascii").splitlines())
-        return int(counted["write_bytes"])
-    except (OSError, ValueError, KeyError):  # no Linux, or a kernel without I/O accounting
-        return 0
-
-
 def _time_ns(text: object) -> int:
     try:
-        moment = datetime.fromisoformat(text) if isinstance(text, str) else None
-    except ValueError:
-        moment = None
-    if moment is None or moment.tzinfo is None:
-        raise ControlError(f"since: found {text!r}, expected a time such as 2026-11-23T06:00:00Z")
-    since_epoch = moment - datetime(
-        1970, 1, 1, tzinfo=UTC
-    )  # whole numbers: a float of today's seconds is 0.2 µs coarse
-    return (since_epoch // timedelta(microseconds=1)) * 1000
+        return time_ns(str(text))
+    except ValueError as error:
+        raise ControlError(f"since: {error}") from None

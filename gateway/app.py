@@ -22,12 +22,14 @@ from gateway.announce import birth, lasting, note_config, note_rules, note_start
 from gateway.answers import Answers
 from gateway.clock import Clock, JudgedClock, SystemClock, read_together
 from gateway.config import Config, SinkConfig
+from gateway.config.host import Host
+from gateway.consumers import Consumers
 from gateway.control import ControlServer
 from gateway.deliver import Forwarder
 from gateway.detection import Detection
 from gateway.errors import ConfigError
 from gateway.eventlog import EventLog
-from gateway.folds import recover
+from gateway.folds import Folds, recover
 from gateway.forwarders import Forwarders, as_it_is, console_only
 from gateway.http import HttpServer
 from gateway.pages import http_server
@@ -38,6 +40,8 @@ from gateway.reload import ReloadPlan, plan_reload
 from gateway.reloads import Load, Reloads, Tell
 from gateway.sink import Identity, Sink
 from gateway.tasks import Tasks
+from gateway.upkeep import Upkeep
+from gateway.wearing import Wearing
 
 DEVICES_STOP_WITHIN_S = 2.0
 SINKS_DRAIN_WITHIN_S = 4.0
@@ -75,16 +79,19 @@ class Gateway:
         self._http: HttpServer | None = None
         self._random = random or Random()
         self._tasks = Tasks()
+        self._stopping = asyncio.Event()
         self.started_ns = self.started_mono_ns = 0
 
     async def __aenter__(self) -> Self:
         config, clock = self.config, self.clock
         self.started_ns, self.started_mono_ns = read_together(clock)
-        self.log = await EventLog.open(config.buffer.path, clock, **config.buffer.keep.arguments)
+        self.log = await EventLog.open(
+            config.buffer.path, clock, machine=Host.here().machine(), **config.buffer.keep.arguments
+        )
         self.clock.has_seen(self.log.newest_ns)
         self.latest = Latest(lambda: birth(self), lambda: lasting(self.config.devices), self.log.dated)
         self.detection = Detection(config.rules, config.devices)
-        folds = {"latest": self.latest, "rules": self.detection}
+        folds: Folds = {"latest": self.latest, "rules": self.detection}
         folded_from = await recover(self.log, folds)
         self.latest.recovered()
         self.recorder = Recorder(
@@ -98,6 +105,9 @@ class Gateway:
             detection=self.detection,
         )
         self.recorder.resume(self.detection.recovered(self.log.run, self.log.next_offset))
+        self.wearing = Wearing(self.recorder, clock, config.buffer)
+        self.consumers = Consumers(self.log, self.recorder, clock, subjects=self._valued)
+        await self.consumers.load()
         self.forwarders = Forwarders(self.log, self.recorder, make=self._forwarder, begin=self._tasks.begin)
         self._tasks.begin("record", self.recorder.run())
         self.acquirer = Acquirer(
@@ -108,6 +118,9 @@ class Gateway:
             self.forwarders.begin([(sink, self._sink(sink)) for sink in config.sinks])
             note_start(self)
             self._tasks.begin("clock", self.recorder.watch_clock())
+            self._tasks.begin("wear", self.wearing.run())
+            self._tasks.begin("consumers", self.consumers.run(self._stopping))
+            self._tasks.begin("upkeep", Upkeep(self.log, self.recorder).run())
             if self._control is not None:
                 await self._control.start()
             await self.acquirer.start()
@@ -143,7 +156,7 @@ class Gateway:
             self.forwarders.end(plan.sinks.stopping, RELOAD_STOP_WITHIN_S),
         )
         self.config = new
-        self.recorder.commit_within_s = new.buffer.commit_within_s
+        self.wearing.retune(new.buffer)
         self.forwarders.begin(sinks)
         self.acquirer.begin(new.devices)
         self.detection.configure(new.rules, new.devices)
@@ -174,6 +187,7 @@ class Gateway:
 
     async def _stop(self) -> None:
         """Commit everything, let the sinks drain, close the log."""
+        self._stopping.set()
         self.recorder.note("gateway.stopped", {})
         await self.recorder.flush()
         await asyncio.gather(self.forwarders.drain(SINKS_DRAIN_WITHIN_S), self.actions.drain(SINKS_DRAIN_WITHIN_S))
@@ -182,8 +196,15 @@ class Gateway:
         if self._http is not None:
             await self._http.close()
         await self.recorder.stop()
+        self.wearing.stop()
         await self._tasks.end()
         await self.log.close()
+
+    def _valued(self) -> list[str]:
+        """Every subject that has a lasting value."""
+        return [
+            f"{device}/{channel}" for device, channels in lasting(self.config.devices).items() for channel in channels
+        ]
 
     def _protected(self) -> int:
         return self.forwarders.protected()

@@ -184,6 +184,10 @@ class Forwarder:
     def sink_name(self) -> str:
         return self._sink.name
 
+    @property
+    def destination(self) -> Destination:
+        return self._sink
+
     def wake(self, events: list[Event]) -> None:
         """Something was committed."""
         del events

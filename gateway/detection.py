@@ -116,7 +116,6 @@ class Detection:
         """What is to be recorded after a start and a `configure`, so that the rules are in force."""
         return self._detector.announcements()
 
-
     def raised(self, rule_id: str) -> bool | None:
         """Whether the rule is raised for some key; None where nothing is known of it."""
         part = self._detector.engine.parts.get(rule_id)

@@ -8,6 +8,7 @@
     │   ├── LogLocked           another process writes this log
     │   ├── LogTooNew           written by a newer version of the gateway
     │   ├── LogCorrupt          the file is not a log, or a checksum does not match
+    │   │   └── LogForeign      it holds nothing of ours, and is left alone
     │   └── StoreUnavailable    the disk refuses; what was not committed is kept and tried again
     │       └── LogFull         the log is at its bound and set to refuse: these events will not fit later either
     ├── LinkError               a sink cannot be reached, or refuses us as a whole
@@ -91,8 +92,19 @@ class LogCorrupt(LogError):
     """The file is not an event log, or a checksum in it does not match."""
 
 
+class LogForeign(LogCorrupt):
+    """The file holds nothing of an event log: somebody else's, and left alone."""
+
+
 class StoreUnavailable(LogError):
-    """The disk refused a transaction: full, read-only, dying. The batch is kept by the caller and tried again."""
+    """The disk refused a transaction: full, read-only, dying. The batch is kept by the caller and tried again.
+
+    `full` says that there is no room for it, and that nothing else is wrong.
+    """
+
+    def __init__(self, reason: str, *, full: bool = False) -> None:
+        self.full = full
+        super().__init__(reason)
 
 
 class LogFull(StoreUnavailable):

@@ -21,7 +21,7 @@ Value = float | int | bool | str | None
 Quality = Literal["good", "uncertain", "bad"]
 
 ID_PATTERN: Final = r"[a-z0-9][a-z0-9_-]*"
-RESERVED_IDS: Final = frozenset({"gateway", "rule", "sink"})
+RESERVED_IDS: Final = frozenset({"gateway", "rule", "sink", "consumer"})
 """First words of subjects that are not devices."""
 
 TYPE_PREFIX: Final = "io.sensor-event-gateway."
@@ -49,7 +49,7 @@ EVENT_TYPES: Final[Mapping[str, str]] = {
     "gateway.stopped": "the gateway stopped in good order",
     "config.loaded": "a configuration came into force",
     "log.gap": "events that were lost or trimmed unread, named and counted",
-    "event.refused": "a sink refused an event for good; it lies in that sink's dead letters",
+    "event.refused": "a sink or consumer refused an event for good; it lies in its dead letters",
     "sink.test": "sent by `gateway sinks test` to one sink, and recorded nowhere",
     "store.degraded": "the disk refused a commit",
     "store.recovered": "the disk takes commits again",
@@ -94,7 +94,8 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     `time` and `recorded` are nanoseconds UTC, `mono` is nanoseconds of CLOCK_BOOTTIME within `boot`. `synced` is False
     where the wall clock was known to be wrong. `cause` is the id of the event that made this one happen. `data` holds
     what only this type has; its keys never repeat those of the fields. `urgent` asks for a commit at once, and keeps
-    a reading from being thinned.
+    a reading from being thinned. `historical` marks an event that a replay sends once more, `durable` is False while
+    the event is held in memory only, because the disk refuses; neither is stored.
     """
 
     type: str
@@ -114,6 +115,8 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     recorded: int = 0
     run: str = ""
     boot: str = ""
+    historical: bool = False
+    durable: bool = True
 
     @property
     def id(self) -> str:
@@ -189,6 +192,8 @@ class CloudEvent(msgspec.Struct, omit_defaults=True):
     simulated: bool = False
     causationid: str = ""
     sampledrate: int = 1
+    historical: bool = False
+    durable: bool = True
 
 
 class CloudEventEncoder:
@@ -226,6 +231,8 @@ class CloudEventEncoder:
             event.simulated,
             event.cause,
             event.stands_for,
+            event.historical,
+            event.durable,
         )
 
     def _time(self, time_ns: int) -> str:

@@ -148,8 +148,9 @@ class Feed:
     async def _read_on(self) -> None:
         page = await self._log.read(self.window.read_from, READ_EVENTS)
         if page.gap is not None:
-            logger.warning("sink %s: offsets %d to %d were trimmed unread", self._sink_id, *page.gap)
+            reason = self._log.faults.reason(page.gap[1])
+            logger.warning("sink %s: there is nothing at offsets %d to %d (%s)", self._sink_id, *page.gap, reason)
             self.window.skip_to(page.gap[1] + 1)
             if not self.window.passing_over:
-                self._book.evicted(*page.gap, "trimmed")
+                self._book.evicted(*page.gap, reason)
         self._read.extend(page.events)

@@ -14,6 +14,7 @@ from gateway.clock import NS_PER_S
 from gateway.event import Event, Reading, rfc3339
 from gateway.figures import Histogram, Tally
 from gateway.ledger import Ledger
+from gateway.wear import WearState
 
 STORE_OK = "ok"
 SINK_AWAY_S = 60.0
@@ -38,7 +39,11 @@ class GatewayState:
 
 @dataclass(frozen=True, slots=True)
 class LogState:
-    """The event log. `store` is `ok` or why the disk refuses; `pending` counts events that wait for their commit."""
+    """The event log.
+
+    `store` is `ok` or what is wrong with the disk. `pending` counts events that wait for their commit, `held` those
+    that are in memory only, `missing` the offsets that hold nothing. `cloned`: another machine wrote this log before.
+    """
 
     path: str
     first_offset: int
@@ -49,6 +54,14 @@ class LogState:
     newest_ns: int | None
     store: str = STORE_OK
     pending: int = 0
+    held: int = 0
+    missing: int = 0
+    cloned: bool = False
+
+    @property
+    def events(self) -> int:
+        """How many events there are."""
+        return self.next_offset - self.first_offset - self.missing
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +71,7 @@ class SinkState:
     `since_ns` is when `connected` changed last. `cursor` is the next offset to deliver, `lag_s` the age of the event
     there (0 when nothing waits). `delivered`, `refused` and `dead_letters` count events, `connections` the sessions
     that were opened, since the start; `ledger` since the sink's first event. `last_error` is empty without one.
+    `missing` counts offsets behind the cursor that hold nothing.
     """
 
     id: str
@@ -72,10 +86,11 @@ class SinkState:
     refused: int = 0
     connections: int = 0
     ledger: Ledger = field(default_factory=lambda: Ledger(1))
+    missing: int = 0
 
     def lag_events(self, log: LogState) -> int:
         """Events that wait. What was trimmed before the sink read it is lost, not waiting: a log.gap tells of it."""
-        return max(0, log.next_offset - max(self.cursor, log.first_offset))
+        return max(0, log.next_offset - max(self.cursor, log.first_offset) - self.missing)
 
 
 class DeviceState(Protocol):
@@ -117,6 +132,7 @@ class Snapshot:
     dropped: int = 0
     synced: bool = True
     written_bytes: int = 0
+    wear: WearState = field(default_factory=WearState)
 
 
 def ailments(snapshot: Snapshot, now_ns: int) -> list[str]:
@@ -127,7 +143,7 @@ def ailments(snapshot: Snapshot, now_ns: int) -> list[str]:
     """
     reasons = []
     if snapshot.log.store != STORE_OK:
-        reasons.append(f"the disk refuses events: {snapshot.log.store}")
+        reasons.append(f"the store is in trouble: {snapshot.log.store}")
     for sink in snapshot.sinks:
         away_s = 0.0 if sink.connected or sink.since_ns is None else (now_ns - sink.since_ns) / NS_PER_S
         if away_s > SINK_AWAY_S:
@@ -166,16 +182,31 @@ def _log(snapshot: Snapshot) -> dict[str, Any]:
         "path": state.path,
         "first_offset": state.first_offset,
         "next_offset": state.next_offset,
-        "events": state.next_offset - state.first_offset,
+        "events": state.events,
         "bytes": state.bytes,
         "bytes_max": state.bytes_max,
         "oldest": _time(state.oldest_ns),
         "newest": _time(state.newest_ns),
         "store": state.store,
         "pending": state.pending,
+        "held": state.held,
+        "cloned": state.cloned,
         "recorded": tally.events.total(),
         "batches": tally.batches,
         "lost": tally.lost.total(),
+        "written": _written(snapshot),
+    }
+
+
+def _written(snapshot: Snapshot) -> dict[str, Any]:
+    """What reached the disk, and how long readings wait so that it is no more. `bytes_per_day` is of the last hour."""
+    wear = snapshot.wear
+    return {
+        "bytes": snapshot.written_bytes,
+        "bytes_per_day": None if wear.bytes_per_day is None else round(wear.bytes_per_day),
+        "limit_bytes_per_day": wear.limit_bytes_per_day,
+        "commit_within_s": round(wear.commit_within_s, 3),
+        "mode": wear.mode,
     }
 
 

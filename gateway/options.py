@@ -35,6 +35,7 @@ _FOLDER = "folder"
 _DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|s|m|h|d))+")
 _DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 _SIZE = re.compile(r"(\d+(?:\.\d+)?) ?(B|kB|MB|GB|KiB|MiB|GiB)")
+_PER_DAY = "/day"
 
 
 class Options(BaseModel):
@@ -80,6 +81,17 @@ def parse_size_bytes(text: object) -> int:
     return round(float(found[1]) * SIZE_UNITS_BYTES[found[2]])
 
 
+def parse_size_per_day_bytes(text: object) -> int:
+    """Bytes a day of a text such as `200MB/day`.
+
+    Raises:
+        ValueError: not a size and `/day`.
+    """
+    if isinstance(text, str) and text.endswith(_PER_DAY) and _SIZE.fullmatch(text.removesuffix(_PER_DAY)):
+        return parse_size_bytes(text.removesuffix(_PER_DAY))
+    raise ValueError("expected a size per day such as 200MB/day")
+
+
 def beside(file: str) -> dict[str, Path]:
     """The validation context in which a `LocalFile` begins beside that file."""
     return {_FOLDER: Path(file).parent.absolute()}
@@ -117,6 +129,18 @@ Size = Annotated[
             "type": "string",
             "pattern": r"^\d+(\.\d+)? ?(B|kB|MB|GB|KiB|MiB|GiB)$",
             "description": "a size with its unit: 512MB, 2MiB, 64kB",
+        }
+    ),
+]
+
+SizePerDay = Annotated[
+    int,
+    BeforeValidator(parse_size_per_day_bytes),
+    WithJsonSchema(
+        {
+            "type": "string",
+            "pattern": r"^\d+(\.\d+)? ?(B|kB|MB|GB|KiB|MiB|GiB)/day$",
+            "description": "a size per day: 200MB/day",
         }
     ),
 ]

@@ -11,9 +11,10 @@ Cursors ride in a commit that happens anyway. At one event a second a cursor in 
 bytes written, so it rides once it stands for 20 acknowledgements or is 5 s old, and goes alone when nothing else
 comes.
 
-When the disk refuses, the batch is kept and tried again with the same events; what gathers meanwhile is bounded.
-Over the bound the oldest events are dropped, and the next commit begins with a `log.gap` that counts them by
-subject. A log that is full and set to refuse is another matter: what it does not take is counted, and not kept.
+When the disk refuses, the batch is kept and tried again with the same events. Where that lasts (`outage`), events are
+held in memory, delivered from there, and appended when the disk takes them again. What gathers meanwhile is bounded:
+over the bound the oldest events are dropped, and a `log.gap` counts them by subject. A log that is full and set to
+refuse is another matter: what it does not take is counted, and not kept.
 """
 
 from __future__ import annotations
@@ -29,11 +30,12 @@ from typing import Any
 import msgspec
 
 from gateway.clock import NS_PER_S, Clock, read_together
-from gateway.errors import LogError, LogFull
-from gateway.event import Event, sequence
-from gateway.eventlog import MAX_BATCH_EVENTS, Checkpoint, Cursor, DeadLetter, EventLog, Riders, told
 from gateway.detection import Detection
+from gateway.errors import LogError, LogFull, StoreUnavailable
+from gateway.event import Event, sequence
+from gateway.eventlog import MAX_BATCH_EVENTS, Checkpoint, ConsumerState, Cursor, DeadLetter, EventLog, Riders, told
 from gateway.folds import Folds, due, pack
+from gateway.outage import Outage
 from gateway.refused import Refused
 from gateway.steps import StepWatch
 from gateway.urgency import PER_S_MAX, STORM_S, Urgency
@@ -47,11 +49,15 @@ CURSOR_AFTER_ACKS = 20
 CURSOR_ALONE_ACKS = 10_000
 TRIM_EVERY_S = 600.0
 TRIM_AGAIN_S = 1.0
-RETRY_FIRST_S, RETRY_MAX_S = 0.1, 4.0
+LETTERS_MAX = 10_000
+"""Dead letters that wait for a disk that refuses. Beyond them the oldest go: their `event.refused` stays."""
+
 LOOK_EVERY_S = 2.0
 """How often an idle gateway compares its clocks."""
 
 Committed = Callable[[list[Event]], None]
+Snapshot = Callable[[], ConsumerState | None]
+"""What is to be stored of a named consumer, as it is when the commit begins; None forgets it."""
 
 
 class Recorder:
@@ -84,6 +90,10 @@ class Recorder:
         self._urgent = False
         self._dropped: Counter[str] = Counter()
         self._cursors: dict[str, Cursor] = {}
+        self._consumers: dict[str, tuple[int, Snapshot]] = {}  # name -> (how manieth ride, snapshot)
+        self._consumers_riding: dict[str, tuple[int, Snapshot]] = {}
+        self._rides = 0
+        self._hurried = False  # somebody waits for what rides
         self._acks = self._acks_riding = 0
         self._cursors_since_ns = 0
         self._keeping: list[tuple[str, Cursor, asyncio.Future[None]]] = []
@@ -104,6 +114,8 @@ class Recorder:
         self.urgency = Urgency()
         self.trouble: str | None = None
         """Why the disk refuses, None while it does not."""
+        self._outage = Outage()
+        self._short = False
         self.dropped_total = 0
         self.stage = Stage(self._forgotten)
 
@@ -116,8 +128,13 @@ class Recorder:
 
     @property
     def pending(self) -> int:
-        """Events that are not accepted yet."""
+        """Events that are not accepted yet, and not held in memory either."""
         return len(self._pending) + len(self._taken) + len(self._batch)
+
+    @property
+    def settled(self) -> bool:
+        """Whether everything offered so far is on the disk."""
+        return not (self.trouble or self.pending or self._log.held)
 
     def offer(self, events: Sequence[Event]) -> None:
         """Take events in. Never blocks and never raises: over the bound the oldest pending events go, counted."""
@@ -169,14 +186,42 @@ class Recorder:
 
     def ride(self, name: str, cursor: Cursor, acks: int) -> None:
         """A consumer's cursor moved on by `acks` events; it is written before long."""
-        if not self._cursors:
-            self._cursors_since_ns = self._clock.mono_ns()
+        self._ride_begins()
         self._cursors[name] = cursor
+        self._ride_on(acks)
+
+    def ride_consumer(self, name: str, snapshot: Snapshot, acks: int) -> None:
+        """A named consumer settled `acks` events; what `snapshot` then says is written before long."""
+        self._ride_begins()
+        self._rides += 1
+        self._consumers[name] = self._rides, snapshot
+        self._ride_on(acks)
+
+    async def written(self, name: str) -> None:
+        """Return once what rides of that named consumer is committed.
+
+        Raises:
+            StoreUnavailable: the disk refuses; it goes on riding.
+        """
+        upto = self._rides
+        while (ride := self._consumers.get(name)) is not None and ride[0] <= upto:
+            if self.trouble:
+                raise StoreUnavailable(self.trouble)
+            self._hurried = True
+            self._turned.clear()
+            self._wake.set()
+            await self._turned.wait()
+
+    def _ride_begins(self) -> None:
+        if not self._cursors and not self._consumers:
+            self._cursors_since_ns = self._clock.mono_ns()
+
+    def _ride_on(self, acks: int) -> None:
         self._acks += acks
         if self._acks >= CURSOR_ALONE_ACKS:
             self._wake.set()
         else:
-            self._wake_within(CURSOR_AFTER_S)
+            self._wake_within(self._cursor_after_s)
 
     async def keep(self, name: str, cursor: Cursor) -> None:
         """Return when this cursor is committed, at once and not when it suits: what follows must not happen twice."""
@@ -189,12 +234,15 @@ class Recorder:
     def bury(self, letter: DeadLetter) -> None:
         """An event was refused for good: its dead letter and the `event.refused` that names it are one transaction."""
         self._letters.append(letter)
+        del self._letters[:-LETTERS_MAX]
         event = letter.event
         if event.type == "event.refused":  # a sink that refuses these would otherwise never run out of them
             self._wake.set()
             return
         refused = {"sequence": sequence(event.offset), "type": event.type, "subject": event.subject}
-        about = letter.consumer if "/" in letter.consumer else f"sink/{letter.consumer}"  # an action is rule/..
+        about = (
+            letter.consumer if "/" in letter.consumer else f"sink/{letter.consumer}"
+        )  # rule/.. and consumer/<name> stand
         self.note("event.refused", {"refused": refused}, about=about, reason=letter.reason, cause=event.id)
 
     def resume(self, left: Sequence[Event]) -> None:
@@ -235,11 +283,10 @@ class Recorder:
     async def run(self) -> None:
         """Commit whenever it is time, until `stop`."""
         try:
-            retry_s = RETRY_FIRST_S
             while not self._stopping or self._unwritten:
                 await self.stage.idle(self._wake.wait())
                 self._wake.clear()
-                retry_s = await self._turn(retry_s)
+                await self._turn()
                 self._turned.set()
                 if self._stopping:
                     if self.trouble:
@@ -256,28 +303,29 @@ class Recorder:
     @property
     def _offered(self) -> bool:
         """Whether something that others gave us is not written. A wake-up is planned whenever it is."""
-        return bool(self.pending or self._cursors or self._letters)
+        return bool(self.pending or self._log.held or self._cursors or self._consumers or self._letters)
 
     def _forgotten(self) -> bool:
         """Whether a wake-up was lost: something is to be written and nothing is planned for it."""
         return self._offered and self._timer is None and not self._wake.is_set()
 
-    async def _turn(self, retry_s: float) -> float:
-        """One commit; after a refusal a pause. Returns how long the next pause would be."""
+    async def _turn(self) -> None:
+        """One commit. After a refusal a pause; where that lasts, the events are held in memory and nothing waits."""
         try:
             await self._commit()
         except LogError as error:
+            now = asyncio.get_running_loop().time()
+            wait_s = self._outage.refused(now)
             self._degraded(str(error))
-            await self._pause(retry_s)
+            if not self._outage.lasts(now):
+                await self._pause(wait_s)
             self._wake.set()
-            return min(2 * retry_s, RETRY_MAX_S)
-        return RETRY_FIRST_S
 
     def _end(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        if self.pending:
-            logger.error("%d events could not be stored before the stop: %s", self.pending, self.trouble)
+        if unstored := self.pending + self._log.held:
+            logger.error("%d events could not be stored before the stop: %s", unstored, self.trouble)
         self.stage.end()
         self._ended.set()
 
@@ -292,14 +340,13 @@ class Recorder:
     async def _commit(self) -> None:
         """Commit the kept batch or a new one, with what rides along; then tell who watches."""
         if not self._batch:
-            if not self._taken:
-                if self._pending:
-                    self.look_at_clock()
-                self._mark()
-                self._taken = self._take()
-            await self._detect()
+            await self._next_batch()
+        now = asyncio.get_running_loop().time()
+        if self._outage.lasts(now) and not self._stopping and (wait_s := self._outage.asks_again_in(now)):
+            await self._hold(wait_s)
+            return
         riders = self._riders()
-        if not self._batch and not riders:
+        if not self._batch and not riders and not self._log.ailing:
             return
         rest = self._batch[MAX_BATCH_EVENTS:]
         self._batch = self._batch[:MAX_BATCH_EVENTS]
@@ -311,12 +358,18 @@ class Recorder:
         self._batch = rest
         self._rode(riders)
         self._recovered()
-        self._committed(stamped)
-        if self._pending or self._batch:
-            self._plan()
+        self._show(stamped)
         await self._trim()
 
-    def _committed(self, stamped: list[Event]) -> None:
+    async def _hold(self, wait_s: float) -> None:
+        """Take the batch in memory only, until the disk is asked again. Riders wait."""
+        if self._batch:
+            stamped, self._batch = await self._log.keep_in_memory(self._batch), []
+            self._show(stamped)
+        self._wake_within(wait_s)
+
+    def _show(self, stamped: list[Event]) -> None:
+        """Tell who watches, also of what the log recorded by itself, and go on with what came meanwhile."""
         own = self._log.take_own()
         self._heard += own
         if stamped := [*own, *stamped]:
@@ -324,14 +377,24 @@ class Recorder:
                 fold.fold(stamped)
             for committed in tuple(self._watchers):
                 committed(stamped)
+        if self._batch:
+            self._wake.set()
+        elif self._pending:
+            self._plan()
 
-    async def _detect(self) -> None:
-        """Make a batch of what was taken, with what rules derive from it and what is due by now."""
+    async def _next_batch(self) -> None:
+        """What was offered, with what rules derive from it and what is due by now."""
+        if not self._taken:
+            if self._pending:
+                self.look_at_clock()
+            self._mark()
+            self._taken = self._take()
         if self._detection is None:
             self._batch, self._taken = self._taken, []
             return
-        await self._admit()
-        self._committed([])  # what the log said just now
+        if not self._outage.lasts(asyncio.get_running_loop().time()):
+            await self._admit()
+        self._show([])  # what the log said just now
         log, heard = self._log, self._heard
         self._heard = []
         self._batch = self._detection.detect(heard, self._taken, log.run, log.next_offset, self._clock.mono_ns())
@@ -379,6 +442,8 @@ class Recorder:
         batch = [self._gap()] if self._dropped else []
         if (refused := self._refused.to_tell(self._clock.mono_ns(), last=self._stopping)) is not None:
             batch.append(self._gap_of(refused, "full", urgent=True))
+        if (lost := self._log.faults.take_lost()) is not None:
+            batch.append(self._gap_of(lost, "memory"))
         while self._pending and len(batch) < MAX_BATCH_EVENTS:
             batch.append(self._pending.popleft())
         self._urgent = self._urgent and bool(self._pending)
@@ -428,23 +493,35 @@ class Recorder:
         age_ns = self._clock.mono_ns() - self._cursors_since_ns
         self._acks_riding = self._acks
         ripe = self._stopping or self._acks >= CURSOR_AFTER_ACKS or age_ns >= CURSOR_AFTER_S * NS_PER_S
-        ripe = ripe or bool(self._keeping)
-        if self._cursors and not ripe:  # an earlier timer may have been the one that woke us
-            self._wake_within(CURSOR_AFTER_S - age_ns / NS_PER_S)
-        return Riders(dict(self._cursors) if ripe else {}, letters, self._checkpoint if self._checkpoint_due else None)
+        ripe = ripe or self._hurried or bool(self._keeping)
+        checkpoint = self._checkpoint if self._checkpoint_due else None
+        if not ripe:
+            if self._cursors or self._consumers:  # an earlier timer may have been the one that woke us
+                self._wake_within(self._cursor_after_s - age_ns / NS_PER_S)
+            return Riders({}, letters, checkpoint)
+        self._consumers_riding = dict(self._consumers)
+        consumers = {name: snapshot() for name, (_, snapshot) in self._consumers.items()}
+        return Riders(dict(self._cursors), letters, checkpoint, consumers)
 
     def _rode(self, riders: Riders) -> None:
         del self._letters[: len(riders.dead_letters)]
         self._checkpoint_due = False
-        if riders.cursors:
+        if riders.cursors or riders.consumers:
             self._cursors = {n: at for n, at in self._cursors.items() if at != riders.cursors.get(n)}
             self._kept(riders.cursors)
+            rode, self._hurried = self._consumers_riding, False
+            self._consumers = {n: ride for n, ride in self._consumers.items() if ride != rode.get(n)}
             self._acks -= self._acks_riding  # not to nothing: some came while the commit ran
             self._cursors_since_ns = self._clock.mono_ns()
         if self._acks >= CURSOR_ALONE_ACKS:
             self._wake.set()
-        elif self._cursors:
-            self._wake_within(CURSOR_AFTER_S)
+        elif self._cursors or self._consumers:
+            self._wake_within(self._cursor_after_s)
+
+    @property
+    def _cursor_after_s(self) -> float:
+        """How long a cursor waits before it goes alone: a commit that readings wait for longer takes it along."""
+        return max(CURSOR_AFTER_S, self.commit_within_s)
 
     def _kept(self, committed: Mapping[str, Cursor]) -> None:
         waiting, self._keeping = self._keeping, []
@@ -459,16 +536,36 @@ class Recorder:
 
     def _degraded(self, reason: str) -> None:
         if self.trouble is None:
-            logger.error("the disk refuses events, they are kept in memory and tried again: %s", reason)
+            logger.error("the disk refuses events, they are held in memory until it takes them: %s", reason)
             self.trouble = reason
             self.note("store.degraded", {}, reason=reason)
         self.trouble = reason
 
     def _recovered(self) -> None:
+        self._outage.over()
         if self.trouble is not None:
             logger.warning("the disk takes events again")
             self.trouble = None
             self.note("store.recovered", {})
+
+    def look_at_room(self) -> None:
+        """Say when others fill the disk, so that the log has less room than it might, and when that is over."""
+        shortage = self._log.faults.shortage
+        if shortage and not self._short:
+            self.note("store.degraded", {}, reason=shortage)
+        elif self._short and not shortage:
+            self.note("store.recovered", {})
+        self._short = bool(shortage)
+
+    def try_disk(self) -> None:
+        """The disk was found not to take writes: ask it at once, although there may be nothing to write."""
+        self._wake.set()
+
+    async def ends_within(self, seconds: float) -> bool:
+        """Wait for the end, but not longer than that; says whether it has come."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._ended.wait(), seconds)
+        return self._ended.is_set()
 
     async def _trim(self) -> None:
         if self._clock.mono_ns() >= self._trim_at_ns:

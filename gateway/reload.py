@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol, TypeVar
 
+from gateway.action import NotifierConfig
 from gateway.changes import Words, device_changes, options_changes, sink_changes
 from gateway.config import Config
 from gateway.config.model import HttpConfig
@@ -57,7 +58,8 @@ class Comparison:
 class ReloadPlan:
     """What a reload has to do. With `problems` it must do nothing at all.
 
-    `gateway`, `buffer` and `http` say what is different in those sections; it applies to the running gateway as it is.
+    `gateway`, `buffer`, `http` and `notify` say what is different in those sections; it applies to the running gateway
+    as it is.
     """
 
     devices: Comparison
@@ -66,6 +68,8 @@ class ReloadPlan:
     buffer: Words = ()
     http: Words = ()
     problems: tuple[Problem, ...] = ()
+    rules: Comparison = Comparison()
+    notify: Words = ()
 
 
 def plan_reload(old: Config, new: Config) -> ReloadPlan:
@@ -77,7 +81,16 @@ def plan_reload(old: Config, new: Config) -> ReloadPlan:
         options_changes(old.buffer, new.buffer),
         _http_changes(old.http, new.http),
         tuple(_needs_restart(old, new)),
+        _compared(old.rules, new.rules, options_changes),
+        _notify_changes(old.notify, new.notify),
     )
+
+
+def _notify_changes(old: NotifierConfig | None, new: NotifierConfig | None) -> Words:
+    """The URL may be a secret in itself: it is not shown."""
+    if old == new:
+        return ()
+    return ("begins",) if old is None else ("ends",) if new is None else ("changed",)
 
 
 def _http_changes(old: HttpConfig | None, new: HttpConfig | None) -> Words:
@@ -120,6 +133,8 @@ def report(plan: ReloadPlan, config: Config) -> dict[str, Any]:
         "http": list(plan.http),
         "devices": _listed(plan.devices),
         "sinks": _listed(plan.sinks),
+        "rules": _listed(plan.rules),
+        "notify": list(plan.notify),
         "warnings": list(config.warnings),
     }
 

@@ -104,7 +104,8 @@ class Identity:
     """Who we are towards a sink. `run` is new at each opening of the log.
 
     `probe` asks for a connection beside the gateway's own, which may be up at the same time: it carries events and
-    says nothing of what is true now. `simulated`: our world is, and a real gateway may use the same YAML.
+    says nothing of what is true now. `role` tells such connections apart. `simulated`: our world is, and a real gateway
+    may use the same YAML.
     """
 
     gateway_id: str
@@ -112,6 +113,7 @@ class Identity:
     present: Present
     probe: bool = False
     simulated: bool = False
+    role: str = "test"
 
 
 class Session(ABC):

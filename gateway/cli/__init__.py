@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from importlib import import_module
+from keyword import iskeyword
 from typing import cast
 
 import click
@@ -13,8 +14,8 @@ from gateway import __version__
 from gateway.errors import ConfigError, GatewayError
 
 COMMANDS = (
-    "run", "demo", "check", "schema", "drivers", "sinks", "outputs", "rules", "read", "tail", "status", "verify",
-    "reload",
+    "run", "demo", "check", "budget", "schema", "drivers", "sinks", "outputs", "rules", "read", "tail", "status",
+    "verify", "reload", "log", "consume", "replay", "export", "import", "backup", "restore", "purge",
 )  # fmt: skip
 """In the order that a newcomer meets them."""
 
@@ -30,7 +31,8 @@ class LazyGroup(click.Group):
         del ctx
         if cmd_name not in COMMANDS:
             return None
-        return cast("click.Command", getattr(import_module(f"gateway.cli.{cmd_name}"), cmd_name))
+        name = f"{cmd_name}_" if iskeyword(cmd_name) else cmd_name
+        return cast("click.Command", getattr(import_module(f"gateway.cli.{name}"), name))
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

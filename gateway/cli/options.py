@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from pydantic import BaseModel, TypeAdapter
 
-from gateway.options import DURATION_UNITS_S, SIZE_UNITS_BYTES, Duration, Size
+from gateway.options import DURATION_UNITS_S, SIZE_UNITS_BYTES, Duration, Size, SizePerDay
 
 Schema = Mapping[str, Any]
 
@@ -66,6 +66,7 @@ class _Reader:
         self._scalars = {
             TypeAdapter(Duration).json_schema()["pattern"]: ("duration", duration_text),
             TypeAdapter(Size).json_schema()["pattern"]: ("size", size_text),
+            TypeAdapter(SizePerDay).json_schema()["pattern"]: ("size/day", lambda amount: f"{size_text(amount)}/day"),
         }
 
     def options(self, schema: Schema, prefix: str = "") -> Iterator[Option]:

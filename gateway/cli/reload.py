@@ -27,8 +27,8 @@ Document = Mapping[str, Any]
 def reload(socket: Path | None, gateway_id: str | None, *, as_json: bool) -> None:
     """Let the running gateway read its configuration again, and show what that changed.
 
-    Devices and sinks whose meaning is the same go on untouched. A configuration with problems changes nothing: every
-    problem is named, and the exit code is 2.
+    Devices, sinks and rules whose meaning is the same go on untouched. A configuration with problems changes nothing:
+    every problem is named, and the exit code is 2.
     """
     import msgspec
 
@@ -54,17 +54,18 @@ def page(document: Document) -> str:
 
 
 def _lines(document: Document) -> Iterator[str]:
-    for section in ("gateway", "buffer", "http"):
+    for section in ("gateway", "buffer", "http", "notify"):
         if document[section]:
             yield _changed(section, document[section])
-    for kind, compared in (("device", document["devices"]), ("sink", document["sinks"])):
+    kinds = {"device": document["devices"], "sink": document["sinks"], "rule": document["rules"]}
+    for kind, compared in kinds.items():
         for id_ in compared["removed"]:
             yield click.style(f"- {kind} {id_}", fg="red")
         for id_ in compared["added"]:
             yield click.style(f"+ {kind} {id_}", fg="green")
         for id_, words in compared["changed"].items():
             yield _changed(f"{kind} {id_}", words)
-    untouched = len(document["devices"]["untouched"]) + len(document["sinks"]["untouched"])
+    untouched = sum(len(compared["untouched"]) for compared in kinds.values())
     yield f"= {untouched} untouched"
     for warning in document["warnings"]:
         yield click.style(f"warning: {look.printable(warning)}", fg="yellow")

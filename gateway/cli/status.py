@@ -15,6 +15,8 @@ from gateway.control import ControlClient
 
 Document = Mapping[str, Any]
 
+_CLONED = "another machine wrote this log: was its card copied? Then one of both needs another `gateway.id`"
+
 
 @click.command(short_help="Show the log, the sinks and the devices.")
 @click.option("--json", "as_json", is_flag=True, help="Print the whole document as JSON.")
@@ -76,10 +78,32 @@ def _log_fields(log: Document) -> Iterator[tuple[str, str]]:
         yield "recorded", f"{look.counted(log['recorded'], 'event')} in {commits} since the start"
     if log.get("lost"):
         yield "lost", click.style(f"{look.counted(log['lost'], 'event')} since the start: see log.gap", fg="yellow")
+    yield from _written(log.get("written"))
     if log["pending"]:
         yield "pending", f"{look.counted(log['pending'], 'event')} not yet committed"
+    if log.get("held"):
+        in_memory = f"{look.counted(log['held'], 'event')} in memory only: a crash loses them"
+        yield "held", click.style(in_memory, fg="yellow")
+    if log.get("cloned"):
+        yield "cloned", click.style(_CLONED, fg="yellow")
     ok = log["store"] == "ok"
     yield "store", click.style("ok", fg="green") if ok else click.style(look.printable(log["store"]), fg="red")
+
+
+def _written(written: Document | None) -> Iterator[tuple[str, str]]:
+    if written is None or written["bytes_per_day"] is None:
+        return
+    per_day, limit = f"{look.size(written['bytes_per_day'])}/day", written["limit_bytes_per_day"]
+    yield "written", f"{look.size(written['bytes'])} since the start, {per_day} at the pace of the last hour"
+    if limit is None:
+        return
+    waits = f"readings wait {look.number(round(written['commit_within_s'], 1))} s for their commit"
+    said = {
+        "free": f"below {look.size(limit)}/day; {waits}",
+        "spread": f"kept below {look.size(limit)}/day: {waits}",
+        "over": click.style(f"more than {look.size(limit)}/day, although {waits}", fg="yellow"),
+    }
+    yield "wear", said[written["mode"]]
 
 
 def _fill(bytes_: int, bytes_max: int) -> str:

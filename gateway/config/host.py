@@ -44,6 +44,12 @@ class Host:
         digest = hashlib.sha256(self.machine_id.encode()).hexdigest()[:6]
         return f"{name or 'gateway'}-{digest}"
 
+    def machine(self) -> str:
+        """A word that differs from machine to machine, and does not tell the machine id, which is confidential."""
+        if not self.machine_id:
+            return ""
+        return hashlib.sha256(f"sensor-event-gateway log {self.machine_id}".encode()).hexdigest()[:16]
+
     def log_path(self) -> Path:
         """The state directory that systemd gives the service, else the one that its unit asks for."""
         given = self.environ.get("STATE_DIRECTORY", "").split(":")[0]  # systemd lists several with colons

@@ -24,7 +24,7 @@ from gateway.config.host import Host, simulated_id
 from gateway.config.model import BufferConfig, Config, DeviceConfig, GatewayConfig, HttpConfig, SinkConfig, SinkEntry
 from gateway.config.nodes import MapNode, Node, Place, ScalarNode
 from gateway.config.nodes import Path as NodePath
-from gateway.config.rules import check_duties, read_rules, rule_meaning
+from gateway.config.rules import read_rules, rule_meaning
 from gateway.config.secret import Secrets
 from gateway.config.sentences import unknown_key
 from gateway.config.text import Unreadable, read_bytes
@@ -78,8 +78,8 @@ def parse_config(
     buffer = _buffer(findings, sections, host, file)
     http = _http(findings, sections)
     notify = _notify(findings, sections)
-    rules = read_rules(findings, sections.get("rules"), devices, sections.get("devices"))
-    check_duties(findings, rules, sections.get("rules"), devices, sinks, notifier=notify is not None)
+    listed, beside = sections.get("rules"), sections.get("devices")
+    rules = read_rules(findings, listed, devices, beside, sinks, notifier=notify is not None)
     findings.raise_if_wrong()
     if identity is None or buffer is None:
         raise AssertionError("a part without a problem is there")

@@ -16,7 +16,7 @@ from gateway.config.channel import ChannelConfig
 from gateway.config.nodes import Place
 from gateway.driver import Channel, Driver, Signal
 from gateway.event import Quality
-from gateway.options import Duration, Identifier, Options, Size
+from gateway.options import Duration, Identifier, Options, Size, SizePerDay
 from gateway.rules.model import RuleConfig
 from gateway.selection import Selection, check_subject, check_type
 from gateway.sink import Sink
@@ -105,6 +105,12 @@ class BufferConfig(Options):
     keep: KeepConfig = Field(KeepConfig(), description="how much history the log holds")
     commit_within_s: Annotated[Duration, Field(gt=0, le=60)] = Field(
         1.0, alias="commit_within", description="periodic readings may wait this long for a common commit, at most 1m"
+    )
+    wear_bytes_per_day: Annotated[SizePerDay, Field(ge=10_000_000)] | None = Field(
+        None,
+        alias="wear",
+        description="have readings wait longer, up to 1m, so that no more is written; at least 10MB/day",
+        examples=["200MB/day"],
     )
 
 

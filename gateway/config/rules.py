@@ -10,10 +10,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
+from gateway.action import Phase
 from gateway.config.channel import heartbeat_of
 from gateway.config.devices import check_ids
+from gateway.config.do import PlaceOf, check_actions
 from gateway.config.findings import Findings
-from gateway.config.model import DeviceConfig
+from gateway.config.model import DeviceConfig, SinkConfig
 from gateway.config.nodes import ListNode, MapNode, Node, Path, Place, ScalarNode, at
 from gateway.config.sentences import duration_text
 from gateway.errors import PluginError
@@ -61,8 +63,14 @@ def read_rules(
     node: Node | None,
     devices: Sequence[DeviceConfig] | None = None,
     devices_node: Node | None = None,
+    sinks: Sequence[SinkConfig] = (),
+    *,
+    notifier: bool = False,
 ) -> tuple[RuleConfig, ...]:
-    """Every rule that is right. What is wrong is in the findings. Without `devices` no channel is looked up."""
+    """Every rule that is right. What is wrong is in the findings. Without `devices` no channel or output is looked up.
+
+    `notifier` says whether the configuration has a `notify:` section.
+    """
     entries = findings.entries(
         node, ("rules",) if devices is not None else (), "a rule: a mapping with `id` and `when`"
     )
@@ -78,8 +86,40 @@ def read_rules(
         if devices is not None:
             _channels_exist(findings, one, devices)
             _is_patient(findings, one, devices, devices_node)
+            _check_duties(findings, one, devices, sinks, notifier=notifier)
     _ordered(findings, placed)
     return tuple(one.rule for one in placed)
+
+
+def _check_duties(
+    findings: Findings,
+    placed: _Placed,
+    devices: Sequence[DeviceConfig],
+    sinks: Sequence[SinkConfig],
+    *,
+    notifier: bool,
+) -> None:
+    """Note every action of the rule that cannot work with these devices and sinks."""
+    rule, window, timeout = placed.rule, placed.rule.when.window, placed.rule.on_timeout
+    further = {*rule.emit.data, *(window.of if window is not None else ())}
+    check_actions(
+        findings,
+        {"do": rule.do, "on_cleared": rule.on_cleared, "on_timeout": timeout.do if timeout is not None else []},
+        _place_of(placed),
+        operator=rule.when.operator,
+        further=further if timeout is None else {*further, *timeout.emit.data},
+        devices=devices,
+        sinks=sinks,
+        notifier=notifier,
+    )
+
+
+def _place_of(placed: _Placed) -> PlaceOf:
+    def place(phase: Phase, index: int, key: str) -> tuple[Place, Path]:
+        steps = ("on_timeout", "do") if phase == "on_timeout" else (phase,)
+        return placed.place(*steps, index, *((key,) if key else ()))
+
+    return place
 
 
 def written(rule: RuleConfig) -> Iterator[_Written]:

@@ -13,6 +13,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from gateway.action import NotifierConfig
 from gateway.config.model import BufferConfig, DeviceEntry, GatewayConfig, HttpConfig, SinkEntry
 from gateway.config.sentences import with_unit
 from gateway.errors import PluginError

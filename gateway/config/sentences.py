@@ -176,7 +176,8 @@ def with_unit(value: Any, schema: Schema) -> str:
     pattern = schema.get("pattern", "")
     if "(ms|s|m|h|d)" in pattern:
         return duration_text(value)
-    return size_text(value) if "KiB" in pattern else str(value)
+    per_day = "/day" if "/day" in pattern else ""
+    return f"{size_text(value)}{per_day}" if "KiB" in pattern else str(value)
 
 
 def duration_text(seconds: float) -> str:

@@ -63,19 +63,27 @@ class ControlClient:
                     yield answer.item
         raise Disconnected(f"the gateway at {self.path} closed the connection")
 
+    @asynccontextmanager
+    async def lane(self) -> AsyncIterator[Lane]:
+        """A connection for one question after the other.
+
+        Raises:
+            NotRunning, ControlError: nobody listens, or this user may not ask.
+        """
+        async with self._connection() as (reader, writer):
+            yield Lane(self, reader, writer)
+
     async def _answers(self, op: str, args: dict[str, Any]) -> AsyncGenerator[Answer, None]:
-        question = msgspec.json.encode(Request(1, op, args)) + b"\n"
-        if len(question) > REQUEST_BYTES_MAX:
-            raise ControlError(f"the request has {len(question)} bytes, and a gateway takes {REQUEST_BYTES_MAX}")
+        question = _question(1, op, args)
         async with self._connection() as (reader, writer):
             writer.write(question)
             while line := await _read_line(reader):
-                answer = self._parse(line)
+                answer = self.parse(line)
                 if answer.error is not None:
                     raise _error_of(answer.error)
                 yield answer
 
-    def _parse(self, line: bytes) -> Answer:
+    def parse(self, line: bytes) -> Answer:
         try:
             return self._decode(line)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -99,6 +107,51 @@ class ControlClient:
             yield reader, writer
         finally:
             writer.transport.abort()
+
+
+class Lane:
+    """One connection to a service, for who asks often. One question at a time."""
+
+    def __init__(self, client: ControlClient, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._client, self._reader, self._writer = client, reader, writer
+        self._turn = asyncio.Lock()
+        self._asked = 0
+
+    @property
+    def busy(self) -> bool:
+        """Whether a question is open; the next one would wait for its answer."""
+        return self._turn.locked()
+
+    async def ask(self, op: str, args: dict[str, Any], timeout_s: float = 10.0) -> dict[str, Any]:
+        """The answer of one operation. After an error other than the service's own, the lane is of no more use.
+
+        Raises:
+            Disconnected: the service closed the connection, or did not answer within `timeout_s`.
+            ControlError: the service answered with an error.
+        """
+        async with self._turn:
+            self._asked += 1
+            self._writer.write(_question(self._asked, op, args))
+            try:
+                async with asyncio.timeout(timeout_s):
+                    line = await _read_line(self._reader)
+                    while line and (answer := self._client.parse(line)).id != self._asked:  # of one that was cancelled
+                        line = await _read_line(self._reader)
+            except TimeoutError:
+                where = self._client.path
+                raise Disconnected(f"the gateway at {where} did not answer {op!r} within {timeout_s:g} s") from None
+        if not line:
+            raise Disconnected(f"the gateway at {self._client.path} closed the connection")
+        if answer.error is not None:
+            raise _error_of(answer.error)
+        return answer.ok or {}
+
+
+def _question(id_: int, op: str, args: dict[str, Any]) -> bytes:
+    question = msgspec.json.encode(Request(id_, op, args)) + b"\n"
+    if len(question) > REQUEST_BYTES_MAX:
+        raise ControlError(f"the request has {len(question)} bytes, and a gateway takes {REQUEST_BYTES_MAX}")
+    return question
 
 
 async def _read_line(reader: asyncio.StreamReader) -> bytes:

@@ -3,12 +3,27 @@
 `log` is the door, `head` its writing end, `tail` the newest events in memory, `pages` reads. `retention` forgets,
 `loss` counts what was not read, `thin` sums old readings up (`thinning` decides how). `times` and `anchors` know the
 time, `codec` packs, `store` speaks SQL, `lock` keeps it to one writer.
+
+For the bad days: `ring` holds in memory what the disk refuses, `ballast` keeps a reserve on it, `scrub` and `damage`
+find and name what cannot be read, `salvage` makes a fresh log of a damaged one, with what `carve` finds in its pages.
 """
 
+from gateway.eventlog.damage import gap_of
 from gateway.eventlog.log import MAX_BATCH_EVENTS, EventLog
 from gateway.eventlog.loss import TELL_EVERY_S, told
 from gateway.eventlog.thin import HELD_AT_START
-from gateway.eventlog.words import Bounds, Checkpoint, Cursor, DeadLetter, Keep, Page, Riders, WhenFull
+from gateway.eventlog.words import (
+    Bounds,
+    Checkpoint,
+    ConsumerSpec,
+    ConsumerState,
+    Cursor,
+    DeadLetter,
+    Keep,
+    Page,
+    Riders,
+    WhenFull,
+)
 
 __all__ = [
     "HELD_AT_START",
@@ -16,6 +31,8 @@ __all__ = [
     "TELL_EVERY_S",
     "Bounds",
     "Checkpoint",
+    "ConsumerSpec",
+    "ConsumerState",
     "Cursor",
     "DeadLetter",
     "EventLog",
@@ -23,5 +40,6 @@ __all__ = [
     "Page",
     "Riders",
     "WhenFull",
+    "gap_of",
     "told",
 ]

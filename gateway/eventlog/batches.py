@@ -30,6 +30,22 @@ def insert(
     return (store.INSERT_BATCH, row)
 
 
+def readable(row: BatchRow) -> list[Event]:
+    """The events of a stored batch, none if it is damaged: for those who only want to know what goes with it."""
+    try:
+        return decode(row)
+    except LogCorrupt:
+        return []
+
+
+def once(batch: Batch) -> list[Statement]:
+    """What writes a batch with the run and the offsets that its events have, unless it is there already."""
+    event = batch.events[0]
+    (_, row), *others = batch.statements
+    run = (event.run, event.boot, event.offset, event.recorded - batch.mono)
+    return [(store.INSERT_RUN_ONCE, run), (store.INSERT_BATCH_ONCE, (*row[:3], event.run, *row[4:])), *others]
+
+
 def decode(row: BatchRow, selection: Selection | None = None) -> list[Event]:
     """The events of a stored batch, checked; only those that `selection` wants where one is given.
 

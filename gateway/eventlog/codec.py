@@ -192,6 +192,18 @@ def _wanted(raw: bytes, selection: Selection) -> Iterable[tuple[int, _Record]]:
     return [(index, _decode_one(packed[index])) for index in wanted]
 
 
+def inflated_bytes(blob: bytes) -> int:
+    """How long a packed batch is before it is deflated.
+
+    Raises:
+        LogCorrupt: it does not inflate.
+    """
+    try:
+        return len(zlib.decompressobj(wbits=-15, zdict=_DICTIONARY).decompress(blob, RAW_BYTES_MAX))
+    except zlib.error as error:
+        raise LogCorrupt(f"a batch cannot be read: {error}") from error
+
+
 def checksum(blob: bytes) -> int:
     """CRC-32 (zlib's, ISO 3309) of a packed batch."""
     return zlib.crc32(blob)

@@ -1,6 +1,6 @@
 """The writing end of an open log: where it ends, and everything that an append moves.
 
-`EventLog` opens a `Head` for each run and lets one caller at a time at it. What is known of the clocks of each boot
+`EventLog` loads a `Head` for each run and lets one caller at a time at it. What is known of the clocks of each boot
 (`anchors`) and rule time move with the records that tell them, when those are committed, and with nothing else.
 """
 
@@ -15,13 +15,18 @@ from gateway.clock import Clock, read_together
 from gateway.event import Event, stamped
 from gateway.eventlog import anchors, codec, store
 from gateway.eventlog.anchors import ANCHORING, BootAnchor
-from gateway.eventlog.batches import Batch, decode, insert
-from gateway.eventlog.store import Statement, Store
+from gateway.eventlog.batches import Batch, decode, insert, once
+from gateway.eventlog.damage import Damage
+from gateway.eventlog.ring import Ring
+from gateway.eventlog.store import HOLES, Statement, Store
 from gateway.eventlog.tail import Tail
 from gateway.eventlog.times import TimeIndex
 from gateway.eventlog.words import Cursor
 from gateway.figures import Tally
 from gateway.ledger import Ledger
+
+HOME_BATCHES = 256
+"""How many held batches are appended in one transaction."""
 
 
 class Head:
@@ -47,50 +52,58 @@ class Head:
         self._rule_time = 0
         self._rule_anchor: int | None = None
         self._unsure: Batch | None = None
+        self.ring = Ring()
+        self.damage = Damage()
+        self._ring_run = ""
 
     # -- a run begins -------------------------------------------------------------------------------------------------
 
     async def load(self, opened: Store) -> None:
-        """Begin a new run in this file, behind whatever is in it.
+        """Begin a new run in this file, behind whatever is in it and all that is held in memory.
 
         Raises:
             StoreUnavailable, LogCorrupt: the file does not answer, or its end cannot be read: then it must not be
-                continued as if nothing were.
+                continued as if nothing were. Nothing has changed: what was open before stays in use.
         """
-        self.store = opened
         newest = await opened.newest()
-        self.last_event = decode(newest)[-1] if newest is not None else None
-        first, last, *_ = await opened.bounds()
-        self.next_offset = max(await opened.kept_next_offset(), (last or 0) + 1)
-        self.first_offset = first if first is not None else self.next_offset
-        self._rule_time = newest.rule_time if newest else 0
-        self.run = secrets.token_hex(8)
+        last_event = decode(newest)[-1] if newest is not None else None
+        rule_time = newest.rule_time if newest else 0
+        first, last = await opened.ends()
+        next_offset = max(await opened.kept_next_offset(), (last or 0) + 1)
+        next_offset = max(next_offset, self.next_offset)  # none is given twice, whatever became of the file
+        first_offset = first if first is not None else next_offset
         wall, mono = read_together(self._clock)
-        await self._load_anchors(wall - mono)
-        boot = self._clock.boot_id
-        known = msgspec.msgpack.encode(self.anchors[boot])
-        self._run_id = await opened.transaction(
-            [
-                (store.UPSERT_ANCHOR, (boot, known)),
-                (store.INSERT_RUN, (self.run, boot, self.next_offset, wall - mono)),
-            ]
-        )
-        for name, next_offset, previous, kept in await opened.cursors():
-            ledger = msgspec.msgpack.decode(kept, type=Ledger) if kept is not None else None
-            self.cursors.setdefault(name, Cursor(next_offset, previous, ledger))
-
-    async def _load_anchors(self, anchor: int) -> None:
-        """What the records told of each boot's clock; of boots from before they did, what the run was told."""
-        self.anchors.clear()
-        for boot, known in await self.store.run_anchors():
-            self.anchors.setdefault(boot, anchors.after(None, known, synced=True))
-        for boot, kept in await self.store.anchors():
-            self.anchors[boot] = msgspec.msgpack.decode(kept, type=BootAnchor)
-        self.anchors.setdefault(self._clock.boot_id, anchors.after(None, anchor, synced=False))
-        self.index = TimeIndex(self.store, self.anchors)
-        self.newest_ns = await self.index.newest(self.first_offset, self.next_offset)
+        known = await self._known_anchors(opened, wall - mono)
+        index = TimeIndex(opened, known)
+        newest_ns = await index.newest(first_offset, next_offset)
+        cursors = await opened.cursors()
+        holes = [await opened.holes(kind) for kind in HOLES]
+        run, boot = secrets.token_hex(8), self._clock.boot_id
+        told = msgspec.msgpack.encode(known[boot])
+        begin: list[Statement] = [
+            (store.UPSERT_ANCHOR, (boot, told)),
+            (store.INSERT_RUN, (run, boot, next_offset, wall - mono)),
+        ]
+        self._run_id = await opened.transaction(begin)
+        self.store, self.index, self.anchors, self.run = opened, index, known, run
+        self.last_event, self._rule_time, self.newest_ns = last_event, rule_time, newest_ns
+        self.first_offset, self.next_offset = first_offset, next_offset
+        self.damage.load(*holes)
         if self._rule_anchor is None:  # from here on only records move it, also when the file is opened anew
-            self._rule_anchor = anchor
+            self._rule_anchor = wall - mono
+        for name, at, previous, kept in cursors:
+            ledger = msgspec.msgpack.decode(kept, type=Ledger) if kept is not None else None
+            self.cursors.setdefault(name, Cursor(at, previous, ledger))
+
+    async def _known_anchors(self, opened: Store, anchor: int) -> dict[str, BootAnchor]:
+        """What the records told of each boot's clock; of boots from before they did, what the run was told."""
+        known: dict[str, BootAnchor] = {}
+        for boot, told in await opened.run_anchors():
+            known.setdefault(boot, anchors.after(None, told, synced=True))
+        for boot, kept in await opened.anchors():
+            known[boot] = msgspec.msgpack.decode(kept, type=BootAnchor)
+        known.setdefault(self._clock.boot_id, anchors.after(None, anchor, synced=False))
+        return known
 
     @property
     def anchor(self) -> BootAnchor:
@@ -99,11 +112,11 @@ class Head:
 
     # -- a batch ------------------------------------------------------------------------------------------------------
 
-    def batch(self, events: Sequence[Event]) -> Batch:
-        """The events stamped and packed, and the statements that write them. Moves nothing."""
+    def batch(self, events: Sequence[Event], run: str | None = None) -> Batch:
+        """The events stamped and packed, and the statements that write them. Moves nothing. `run`: if not this one."""
         recorded, mono = self._clock.wall_ns(), self._clock.mono_ns()
         boot = self._clock.boot_id
-        taken = stamped(events, first=self.next_offset, recorded=recorded, run=self.run, boot=boot)
+        taken = stamped(events, first=self.next_offset, recorded=recorded, run=run or self.run, boot=boot)
         blob = codec.pack(taken, recorded=recorded, mono=mono)
         crc, telling = codec.checksum(blob), _telling(taken)
         rule_time = self._rule_time_of(telling, mono)
@@ -124,6 +137,43 @@ class Head:
         if (known := self._told(telling)) is not None:
             self.anchors[self._clock.boot_id], self._rule_anchor = known, known.latest
         self.tail.append(batch.events)
+
+    # -- what no disk takes -------------------------------------------------------------------------------------------
+
+    def hold(self, events: Sequence[Event]) -> list[Event]:
+        """Take a batch into memory only, and give it its offsets; returns its events, marked as not durable."""
+        if not self.ring:
+            self._ring_run = secrets.token_hex(8)
+        unsure = self._unsure
+        batch = unsure if unsure and len(unsure.events) == len(events) else self.batch(events, self._ring_run)
+        batch = batch._replace(events=[msgspec.structs.replace(event, durable=False) for event in batch.events])
+        self.ring.append(batch)
+        self.accepted(batch)
+        return batch.events
+
+    async def bring_home(self, opened: Store) -> None:
+        """Append all that is held, with its runs and offsets. What a failed attempt left there is not doubled.
+
+        Raises:
+            StoreUnavailable: the disk refuses still; everything is held on.
+        """
+        batches = list(self.ring)
+        for some in (batches[at : at + HOME_BATCHES] for at in range(0, len(batches), HOME_BATCHES)):
+            await opened.transaction([statement for batch in some for statement in once(batch)])
+        if self.ring.holes:
+            await opened.transaction([(store.KEEP, (f"ring/{first}", last)) for first, last in self.ring.holes])
+
+    @property
+    def held(self) -> tuple[int, int]:
+        """The offsets [first, end) that are held in memory. `end` is the next offset also where nothing is held."""
+        return self.ring.first_offset or self.next_offset, self.next_offset
+
+    def is_home(self) -> None:
+        """What was held is on the disk: from here on it is read from there."""
+        if self.ring:
+            self.damage.overflowed(self.ring.holes)
+            self.ring.clear()
+            self.tail.clear()
 
     async def found_after_all(self, events: Sequence[Event]) -> list[Event] | None:
         """The stamped events, if the commit that seemed to fail is in the file. Its riders are in the file with it."""

@@ -18,9 +18,17 @@ results.
 their corrected time (`anchors`); looking up a time and judging age go by the boot clock (`times`), so that no step
 of the wall clock hides or deletes anything.
 
+*What the disk does not take* is held in memory (`keep_in_memory`, `ring`), delivered from there, and appended with the
+same runs and offsets as soon as the disk takes events again. A handle that failed is never used again: the file is
+opened anew, and its write-ahead log is folded in, flushed, before anything rests on it.
+
+*Damage* (`damage`, `scrub`) is passed over and told. A file that cannot be opened for what is in it is salvaged
+(`salvage`): what can be read goes into a fresh log, and the file is kept beside it.
+
 *The byte bound* is `max_page_count`. Before it is reached, and whenever SQLite reports no room, room is made in steps
 of 1 % of the log, as `when_full` says: the oldest batches go (`retention`), or old readings are summed up (`thin`), or
-what is new is refused. What a sink had not read is counted in the same transaction, and told in a `log.gap`.
+what is new is refused. What a sink had not read is counted in the same transaction, and told in a `log.gap`. When
+others fill the disk, a reserve is released and the bound is lowered (`ballast`).
 """
 
 from __future__ import annotations
@@ -29,23 +37,29 @@ import asyncio
 import contextlib
 import logging
 import zlib
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
 
 from gateway.clock import NS_PER_S, Clock
-from gateway.errors import StoreUnavailable
+from gateway.errors import LogCorrupt, StoreUnavailable
 from gateway.event import Event
-from gateway.eventlog import anchors, codec, store
+from gateway.eventlog import anchors, codec, consumers, excerpt, store
+from gateway.eventlog.ballast import Room
 from gateway.eventlog.batches import Batch
+from gateway.eventlog.excerpt import Excerpt
+from gateway.eventlog.faults import Faults
 from gateway.eventlog.head import Head
 from gateway.eventlog.lock import WriterLock
-from gateway.eventlog.pages import from_store, from_tail
+from gateway.eventlog.pages import Scan, from_memory, from_store
+from gateway.eventlog.purge import Purge
 from gateway.eventlog.retention import Retention
-from gateway.eventlog.store import Statement
+from gateway.eventlog.salvage import finish, salvage
+from gateway.eventlog.scrub import check_end
+from gateway.eventlog.store import Statement, Store
 from gateway.eventlog.thin import Holds
-from gateway.eventlog.words import Bounds, Checkpoint, Cursor, Keep, Page, Riders, WhenFull
+from gateway.eventlog.words import Bounds, Checkpoint, ConsumerState, Cursor, Keep, Packing, Page, Riders, WhenFull
 from gateway.figures import Tally
 from gateway.selection import Selection
 
@@ -69,8 +83,12 @@ class EventLog:
         keep_for_s: float = 30 * 86400.0,
         events_max: int | None = None,
         when_full: WhenFull = "evict",
+        machine: str = "",
     ) -> EventLog:
         """Open the log at `path`, making it and its folder where they are missing. The bounds are those of `Keep`.
+
+        A log that is damaged is salvaged. `machine` names the machine; a log that another one wrote says so
+        (`faults.cloned`).
 
         Raises:
             LogLocked, LogCorrupt, LogTooNew, StoreUnavailable: see `gateway.errors`.
@@ -83,7 +101,7 @@ class EventLog:
                 "make it, or choose another `buffer.path`"
             ) from error
         keep = Keep(keep_for_s, size_bytes_max, events_max, when_full)
-        log = cls(path, clock, WriterLock(path), keep)
+        log = cls(path, clock, WriterLock(path), keep, machine)
         try:
             await log._open()
         except BaseException:
@@ -91,13 +109,16 @@ class EventLog:
             raise
         return log
 
-    def __init__(self, path: Path, clock: Clock, lock: WriterLock, keep: Keep) -> None:
+    def __init__(self, path: Path, clock: Clock, lock: WriterLock, keep: Keep, machine: str) -> None:
         self.path = path.absolute()
         self._clock, self._lock = clock, lock
         self.tally = Tally()
         self._head = Head(clock, self.tally)
         self._retention = Retention(self._head, clock, keep, self.tally)
+        self._room = Room(self.path, keep.size_bytes_max)
+        self._machine = machine
         self._turn = asyncio.Lock()
+        self.faults = Faults(self._head, self._retention, self._room, lock, clock, self._turn)
         self._appended = asyncio.Event()
         self.consumers: Collection[str] | None = None
         """Who reads this log; None where nobody has said so yet. The cursors of all others are kept for 7 days."""
@@ -139,19 +160,60 @@ class EventLog:
 
     # -- opening and closing ------------------------------------------------------------------------------------------
 
-    async def _open(self) -> None:
-        opened = await store.open_store(self.path, size_bytes_max=self.size_bytes_max)
+    async def _open(self, *, again: bool = False) -> None:
         try:
-            await self._head.load(opened)
+            await self._open_whole(again=again)
+        except StoreUnavailable as error:
+            if not error.full or not self._room.release():
+                raise
+            await self._open_whole(again=again)
+
+    async def _open_whole(self, *, again: bool) -> None:
+        finish(self.path)
+        try:
+            opened = await self._opened(again=again)
+        except LogCorrupt as error:
+            head, size_bytes_max = self._head, self._room.configured_bytes
+            await salvage(self.path, error, self._clock, size_bytes_max=size_bytes_max, held=head.held)
+            opened = await self._opened(again=again)
+        try:
+            await self._room.take(opened)
+            self._retention.bound(self._room.size_bytes_max)
             await self._retention.load()
+            await self.faults.note_machine(self._machine)
         except BaseException:
             await opened.close()
             raise
 
+    async def _opened(self, *, again: bool) -> Store:
+        """The file open and in use, its newest part checked, and what is held in memory appended."""
+        if self._room.emptied():
+            raise LogCorrupt("the file is empty, and was not")
+        opened = await store.open_store(self.path, size_bytes_max=self.size_bytes_max)
+        try:
+            await opened.fold(patient=not again)
+            await check_end(opened)
+            await self._head.bring_home(opened)
+            await self._head.load(opened)
+            self._head.is_home()
+        except BaseException:
+            await opened.close()
+            raise
+        return opened
+
     async def _reopen(self) -> None:
-        """Open anew after an error that left the handle unfit. Offsets go on; what was unsure is looked up."""
-        await self._head.store.close()
-        await self._open()
+        """Open anew after an error that left the handle unfit. Offsets go on; what was unsure is looked up.
+
+        Until that succeeds, what is in the file can be read.
+        """
+        former = self._head.store
+        await former.end_writing()
+        self._lock.renew()
+        try:
+            await self._open(again=True)
+        finally:
+            if self._head.store is not former:
+                await former.close()
         logger.debug("log opened again at offset %d", self.next_offset)
 
     async def close(self) -> None:
@@ -178,7 +240,7 @@ class EventLog:
 
     async def _append(self, events: Sequence[Event], riders: Riders) -> list[Event]:
         async with self._turn:
-            if self._head.store.broken:
+            if self.ailing:
                 await self._reopen()
                 if (found := await self._head.found_after_all(events)) is not None:
                     self._committed(found, riders.cursors)
@@ -188,15 +250,33 @@ class EventLog:
             while True:
                 try:
                     return await self._commit(events, riders)
-                except StoreUnavailable as refused:
-                    # Only our own bound is ours to make room under: when others filled the disk, history is no use.
+                except StoreUnavailable as error:
                     needed = len(self._head.batch(events).blob) if events else 0
-                    if self._head.store.broken or not await self._retention.near_bound(needed):
-                        raise
-                    if not await self._retention.make_room(needed):
-                        raise (
-                            self._retention.full() if self._retention.keep.when_full == "refuse" else refused
-                        ) from None
+                    if not await self.faults.make_room(error, needed):
+                        raise await self.faults.said(error, needed) from None
+                except LogCorrupt as error:
+                    self.faults.is_broken(error)
+                    raise
+
+    @property
+    def ailing(self) -> bool:
+        """Whether the next append has to open the file anew first."""
+        return bool(self._head.store.broken or self._head.ring)
+
+    async def keep_in_memory(self, events: Sequence[Event]) -> list[Event]:
+        """Take events in memory only, because `append` was refused; returns them stamped, and readers find them.
+
+        They are marked as not durable. The next `append` that succeeds appends them first.
+        """
+        async with self._turn:
+            stamped = self._head.hold(events)
+            self._tell()
+            return stamped
+
+    @property
+    def held(self) -> int:
+        """How many events are in memory only."""
+        return len(self._head.ring)
 
     async def prepare(self, events: Sequence[Event]) -> None:
         """Write what the log itself has to say first, so that an `append` that follows begins at `next_offset`.
@@ -206,7 +286,7 @@ class EventLog:
             LogFull: as for `append`.
         """
         async with self._turn:
-            if not self._head.store.broken:
+            if not self.ailing:
                 await self._retention.admit(events)
                 await self._tell_what_is_owed()
 
@@ -215,11 +295,9 @@ class EventLog:
         while self._retention.owes:
             try:
                 await self._retention.tell()
-            except StoreUnavailable:
-                if self._head.store.broken or not await self._retention.near_bound():
-                    raise
-                if not await self._retention.make_room():
-                    raise
+            except StoreUnavailable as error:
+                if not await self.faults.make_room(error, 0):
+                    raise await self.faults.said(error, 0) from None
 
     def take_own(self) -> list[Event]:
         """What the log recorded on its own account since this was asked last, in order: `log.gap`."""
@@ -243,6 +321,7 @@ class EventLog:
             self._head.sent(batch)
         await self._head.store.transaction(statements)
         self.tally.commit_s.observe((self._clock.mono_ns() - began_ns) / NS_PER_S)
+        self.faults.written()
         if batch:
             self._head.accepted(batch)
             self._retention.written(batch)
@@ -273,8 +352,13 @@ class EventLog:
             StoreUnavailable: the disk does not answer; nothing has changed.
         """
         async with self._turn:
-            await self._head.store.bound(size_bytes_max)
-            self._retention.keep = Keep(keep_for_s, size_bytes_max, events_max, when_full)
+            before, self._room.configured_bytes = self._room.configured_bytes, size_bytes_max
+            try:
+                await self._head.store.bound(self._room.size_bytes_max)
+            except StoreUnavailable:
+                self._room.configured_bytes = before
+                raise
+            self._retention.keep = Keep(keep_for_s, self._room.size_bytes_max, events_max, when_full)
 
     async def trim(self, protected: int) -> bool:
         """Forget batches beyond the bounds of age and count that every sink has read; make room under that of bytes.
@@ -282,7 +366,11 @@ class EventLog:
         `protected` is the lowest offset that some sink has still to read. True where another step should follow soon.
         """
         async with self._turn:
-            more = await self._retention.trim(protected, self.consumers)
+            try:
+                more = await self._retention.trim(protected, self.consumers)
+            except LogCorrupt as error:  # told by whoever reads there; the next start salvages
+                self._head.damage.structure = self._head.damage.structure or str(error)
+                return False
             self._tell()  # of a gap, if there was one
             return more
 
@@ -303,6 +391,24 @@ class EventLog:
         self._retention.thinner.holds.add(holds)
         return lambda: self._retention.thinner.holds.discard(holds)
 
+    async def purge(self, upto: int, *, free_too: bool = False) -> AsyncIterator[Purge]:
+        """Forget everything before `upto` for good, read or not, step by step; yields how far it is after each.
+
+        `free_too` also overwrites what earlier trims left; while it does so, nothing is appended.
+
+        Raises:
+            StoreUnavailable, LogCorrupt: the disk does not answer, or a batch is damaged; what was purged stays so.
+        """
+        purge = Purge(self._head, self._clock, upto)
+        more = True
+        while more:
+            async with self._turn:
+                more = await purge.step()
+                self._tell()  # of a gap, if there was one
+            yield purge
+        async with self._turn:
+            await purge.finish(free_too=free_too)
+
     # -- reading ------------------------------------------------------------------------------------------------------
 
     async def read(
@@ -316,21 +422,36 @@ class EventLog:
 
         Events of an unsynchronised stretch come at their corrected time; `as_told` leaves them as they were recorded.
 
+        A page ends before a hole in the offsets, and the next one names it as its gap: what was trimmed, what cannot
+        be read, what overflowed while the disk refused.
+
         Raises:
-            StoreUnavailable, LogCorrupt: the disk does not answer, or a batch is damaged.
+            StoreUnavailable: the disk does not answer.
         """
         start = max(offset, self.first_offset)
         gap = (offset, start - 1) if start > offset else None
         if start >= self.next_offset:
             return Page([], start, gap)
-        wanted = None if selection is None or selection.everything else selection
-        if self._head.tail.holds(start):
-            scan = from_tail(self._head.tail, start, limit, wanted)
-        else:
-            scan = await from_store(self._head.store, start, limit, wanted)
-        if scan.begin > start:  # trimmed between the look and the read
+        scan = await self._scan(start, limit, None if selection is None or selection.everything else selection)
+        if scan.begin > start:
             gap = (offset, scan.begin - 1)
         return Page(scan.events if as_told else self.dated(scan.events), scan.end, gap)
+
+    async def _scan(self, start: int, limit: int, selection: Selection | None) -> Scan:
+        tail, ring, upto = self._head.tail, self._head.ring, self.next_offset
+        if tail.holds(start):
+            return from_memory(tail, start, limit, selection)
+        if ring.holds(start):
+            return from_memory(ring, start, limit, selection)
+        on_disk = min(upto, ring.first_offset or upto)
+        opened = self._head.store
+        try:
+            scan = await from_store(opened, start, on_disk, limit, selection, self._head.damage)
+        except StoreUnavailable:
+            if self._head.store is opened:
+                raise
+            return await self._scan(start, limit, selection)  # the file was opened anew meanwhile
+        return scan or Scan([], on_disk, on_disk)
 
     @property
     def time_known(self) -> bool:
@@ -367,9 +488,37 @@ class EventLog:
             self.first_offset, self.next_offset, batches, count * store.PAGE_BYTES, self.size_bytes_max, oldest, newest
         )
 
+    async def packing(self, batches: int = 64) -> Packing:
+        """How well the newest batches are packed."""
+        rows = await self._head.store.newest_batches(batches)
+        raw = sum(codec.inflated_bytes(row.records) for row in rows)
+        events = sum(row.last_offset - row.base_offset + 1 for row in rows)
+        return Packing(len(rows), events, sum(len(row.records) for row in rows), raw)
+
+    async def small_tables(self) -> tuple[list[Excerpt], int]:
+        """For a copy: everything but batches and dead letters, and up to which offset batches belong to it."""
+        async with self._turn:
+            return await excerpt.small_tables(self._head.store), self.next_offset
+
+    async def batch_rows(self, offset: int, upto: int) -> Excerpt:
+        """For a copy: a page of the batches that lie in [offset, upto); no rows at the end."""
+        return await excerpt.batches(self._head.store, offset, upto)
+
+    async def letter_rows(self, after: tuple[str, int]) -> Excerpt:
+        """For a copy: a page of the dead letters behind (consumer, offset); no rows at the end."""
+        return await excerpt.dead_letters(self._head.store, after)
+
     async def touch(self) -> None:
         """Return when the writing thread has done all that it was given. A disk that refuses does not hold it up."""
         await self._head.store.touch()
+
+    async def named_consumers(self) -> dict[str, ConsumerState]:
+        """The consumers that programs and people have named, as they were last written.
+
+        Raises:
+            StoreUnavailable, LogCorrupt: the disk does not answer, or the file is damaged.
+        """
+        return await consumers.load(self._head.store)
 
     async def dead_letters(self, consumer: str) -> int:
         """How many events lie in the dead letters of that consumer."""
@@ -382,8 +531,9 @@ def _rider_statements(riders: Riders, now: int) -> list[Statement]:
         body = msgspec.msgpack.encode(letter.event)
         row = (letter.consumer, letter.event.offset, now, letter.reason, body)
         statements.append((store.INSERT_DEAD_LETTER, row))
-    consumers = {letter.consumer for letter in riders.dead_letters}
-    statements += [(store.LIMIT_DEAD_LETTERS, (consumer, store.DEAD_LETTERS_MAX)) for consumer in consumers]
+    buried = {letter.consumer for letter in riders.dead_letters}
+    statements += [(store.LIMIT_DEAD_LETTERS, (consumer, store.DEAD_LETTERS_MAX)) for consumer in buried]
+    statements += consumers.statements(riders.consumers)
     if riders.checkpoint is not None:
         offset, state = riders.checkpoint
         packed = zlib.compress(state, 1)

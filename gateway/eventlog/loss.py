@@ -84,6 +84,11 @@ def loss_of(events: Iterable[Event], first: int, last: int) -> Loss:
     return reduce(Loss.plus, tales, loss)
 
 
+def unreadable(first: int, last: int) -> Loss:
+    """The loss of a damaged batch, of which only its offsets are known."""
+    return Loss(first, last, last - first + 1, {}, simulated=False)
+
+
 def _tale(gap: Event) -> Loss:
     data = gap.data
     count = int(data["count"])

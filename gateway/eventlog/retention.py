@@ -11,14 +11,15 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 
 from gateway.clock import NS_PER_S, Clock, read_together
 from gateway.errors import LogFull
 from gateway.event import Event
 from gateway.eventlog import loss, store
-from gateway.eventlog.batches import Batch, decode
+from gateway.eventlog.batches import Batch, readable
 from gateway.eventlog.head import Head
-from gateway.eventlog.loss import Loss, loss_of
+from gateway.eventlog.loss import Loss, loss_of, unreadable
 from gateway.eventlog.store import Statement
 from gateway.eventlog.thin import Thinner
 from gateway.eventlog.times import Age
@@ -58,6 +59,11 @@ class Retention:
         self._told_ns: int | None = None
         self._room_bytes = 0.0
         self._unused: dict[str, int] = {}
+
+    def bound(self, size_bytes_max: int) -> None:
+        """Another byte bound: others have filled the disk, or no more."""
+        self.keep = replace(self.keep, size_bytes_max=size_bytes_max)
+        self._room_bytes = 0.0
 
     async def load(self) -> None:
         """Learn what the last opening left: cursors that nobody used, losses that were not told."""
@@ -176,9 +182,10 @@ class Retention:
         while at < upto:
             for row in await self._head.store.batches_from(at, PAGE_BATCHES_MAX):
                 if at <= row.last_offset and row.base_offset < upto:
-                    held = [event for event in decode(row) if event.offset >= at]
-                    unread += sum(event.stands_for for event in held)
-                    total = loss_of(held, max(row.base_offset, at), row.last_offset).plus(total)
+                    begin, last = max(row.base_offset, at), row.last_offset
+                    held = [event for event in readable(row) if event.offset >= at]
+                    unread += sum(event.stands_for for event in held) if held else last - begin + 1
+                    total = (loss_of(held, begin, last) if held else unreadable(begin, last)).plus(total)
                     await asyncio.sleep(0)
                 at = max(at, row.last_offset + 1)
         assert total is not None, "a cut has something to lose"
@@ -253,7 +260,8 @@ class Retention:
         A day is a day of the wall clock, so one that is known to be wrong marks without a time, and drops nothing.
         """
         now = self._clock.wall_ns() if self._clock.synced() else 0
-        unused = self._head.cursors.keys() - set(consumers)
+        own = {name for name in self._head.cursors if name.startswith("consumer/")}  # they expire by themselves
+        unused = self._head.cursors.keys() - set(consumers) - own
         since = {name: self._unused.get(name) or now for name in unused}
         expired = {name for name, at in since.items() if at and now - at > CURSOR_KEPT_S * NS_PER_S}
         kept = {name: at for name, at in since.items() if name not in expired}

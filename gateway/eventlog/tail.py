@@ -21,7 +21,14 @@ class Tail:
         self._batches.append(batch)
         self._events += len(batch)
         while self._events > self._events_max and len(self._batches) > 1:
-            self._events -= len(self._batches.popleft())
+            self.forget_oldest()
+
+    def forget_oldest(self) -> None:
+        self._events -= len(self._batches.popleft())
+
+    def clear(self) -> None:
+        self._batches.clear()
+        self._events = 0
 
     def holds(self, offset: int) -> bool:
         """Whether everything from `offset` on is here."""

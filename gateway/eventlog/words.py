@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
-from gateway.event import Event
+import msgspec
+
+from gateway.event import Event, Quality
 from gateway.ledger import Ledger
 
 WhenFull = Literal["evict", "refuse", "thin"]
@@ -47,6 +49,39 @@ class Page(NamedTuple):
     gap: tuple[int, int] | None = None
 
 
+class ConsumerSpec(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a named consumer wants, how it acknowledges, and whether the log waits for it. Times in seconds.
+
+    None stands for no restriction. `types` and `subjects` are patterns, see `gateway.selection`.
+    """
+
+    types: tuple[str, ...] | None = None
+    subjects: tuple[str, ...] | None = None
+    quality: tuple[Quality, ...] | None = None
+    ack: Literal["cursor", "each"] = "cursor"
+    ack_within_s: Annotated[float, msgspec.Meta(gt=0, le=86400)] = 30.0
+    deliveries_max: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 5
+    backoff_s: Annotated[
+        tuple[Annotated[float, msgspec.Meta(ge=0, le=86400)], ...], msgspec.Meta(min_length=1, max_length=16)
+    ] = (1.0, 5.0, 30.0, 300.0)
+    in_flight_max: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 100
+    protect: bool = False
+
+
+class ConsumerState(NamedTuple):
+    """A named consumer as the log keeps it.
+
+    Everything from `cursor` on is new to it. `open` holds what lies before and is not settled: offset -> (deliveries,
+    when it is due again in ns UTC, offset of the preceding event, resting, owed), see `gateway.consumer.Given`. `used`
+    is when somebody last asked (ns UTC; 0 where the clock was not to be trusted).
+    """
+
+    spec: ConsumerSpec
+    cursor: Cursor
+    open: Mapping[int, tuple[int, int, int | None, bool, bool]]
+    used: int
+
+
 @dataclass(frozen=True, slots=True)
 class Keep:
     """How much history the log holds. Age and count never take what a consumer has still to read; the bytes may."""
@@ -59,14 +94,18 @@ class Keep:
 
 @dataclass(frozen=True, slots=True)
 class Riders:
-    """What else goes into the transaction of an append: cursors, dead letters, a checkpoint of what was before it."""
+    """What else goes into the transaction of an append: cursors, dead letters, named consumers, a checkpoint.
+
+    A consumer of None is forgotten. The checkpoint is of what was before the append.
+    """
 
     cursors: Mapping[str, Cursor] = field(default_factory=dict)
     dead_letters: Sequence[DeadLetter] = ()
     checkpoint: Checkpoint | None = None
+    consumers: Mapping[str, ConsumerState | None] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
-        return bool(self.cursors or self.dead_letters or self.checkpoint)
+        return bool(self.cursors or self.dead_letters or self.consumers or self.checkpoint)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,3 +119,12 @@ class Bounds:
     bytes_max: int
     oldest: int | None
     newest: int | None
+
+
+class Packing(NamedTuple):
+    """What the newest `batches` take: as stored, and before they were deflated. Bytes."""
+
+    batches: int
+    events: int
+    stored_bytes: int
+    raw_bytes: int

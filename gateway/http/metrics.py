@@ -73,6 +73,7 @@ ROWS = (
         _one(lambda s: s.tally.commit_s),
     ),
     Row("gateway_pending_events", "gauge", (), "events that wait for their commit", _one(lambda s: s.log.pending)),
+    Row("gateway_held_events", "gauge", (), "events in memory only: the disk refuses", _one(lambda s: s.log.held)),
     Row(
         "gateway_dropped_events_total", "counter", (),
         "events dropped before their commit because too many waited; a `log.gap` names them",
@@ -80,7 +81,8 @@ ROWS = (
     ),
     Row(
         "gateway_lost_events_total", "counter", ("reason",),
-        "events that a `log.gap` counts as lost: `overload` before the commit, `full` not taken, `size` evicted unread",
+        "events that a `log.gap` counts as lost: `overload` before the commit, `full` not taken, `size` evicted unread,"
+        " `memory` held while the disk refused and too many, `corrupt` damaged",
         _counted(lambda s: {"overload": 0, "full": 0, "size": 0, **s.tally.lost}),
     ),
     Row(
@@ -88,7 +90,7 @@ ROWS = (
         _one(lambda s: s.tally.thinned),
     ),
     Row("gateway_store_ok", "gauge", (), "1 while the disk takes events", _one(lambda s: s.log.store == STORE_OK)),
-    Row("gateway_log_events", "gauge", (), "events in the log", _one(lambda s: s.log.next_offset - s.log.first_offset)),
+    Row("gateway_log_events", "gauge", (), "events in the log", _one(lambda s: s.log.events)),
     Row("gateway_log_bytes", "gauge", (), "size of the log's file", _one(lambda s: s.log.bytes)),
     Row("gateway_log_limit_bytes", "gauge", (), "size that the file never exceeds", _one(lambda s: s.log.bytes_max)),
     Row("gateway_sink_connected", "gauge", ("sink",), "1 while connected", _sinks(lambda k: k.connected)),
@@ -144,6 +146,19 @@ ROWS = (
     Row(
         "gateway_written_bytes_total", "counter", (), "bytes that the gateway's process caused to be written to disks",
         _one(lambda s: s.written_bytes),
+    ),
+    Row(
+        "gateway_written_bytes_per_day", "gauge", (),
+        "the same at the pace of the last hour; missing in the first minute",
+        lambda s: [((), s.wear.bytes_per_day)] if s.wear.bytes_per_day is not None else [],
+    ),
+    Row(
+        "gateway_wear_limit_bytes_per_day", "gauge", (), "the limit `buffer.wear`; missing where there is none",
+        lambda s: [((), s.wear.limit_bytes_per_day)] if s.wear.limit_bytes_per_day is not None else [],
+    ),
+    Row(
+        "gateway_commit_within_seconds", "gauge", (), "how long readings wait for a common commit now",
+        _one(lambda s: s.wear.commit_within_s),
     ),
 )  # fmt: skip
 """All metrics but `gateway_info`, and `process_...` of prometheus_client."""

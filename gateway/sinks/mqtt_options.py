@@ -229,7 +229,6 @@ class MqttOptions(Options):
         return self
 
 
-PROBE_SUFFIX: Final = "-test"
 SIMULATED_SUFFIX: Final = "-sim"
 _NOT_CLEARED: Final = "what the broker retains of a removed device stays there: another gateway might own it"
 
@@ -259,7 +258,10 @@ def client_id(options: MqttOptions, identity: Identity) -> str:
 
     A gateway that simulates has an id of its own, so only a name that the YAML gives needs the suffix.
     """
-    suffixes = (SIMULATED_SUFFIX if identity.simulated and options.client_id else "", PROBE_SUFFIX * identity.probe)
+    suffixes = (
+        SIMULATED_SUFFIX if identity.simulated and options.client_id else "",
+        f"-{identity.role}" * identity.probe,
+    )
     return (options.client_id or identity.gateway_id) + "".join(suffixes)
 
 

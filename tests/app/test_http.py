@@ -105,7 +105,7 @@ async def test_a_gateway_whose_disk_refuses_is_not_healthy_and_says_why(tmp_path
         await until(lambda: gateway.recorder.trouble is None)
         healthy, _ = await asyncio.to_thread(page, port, "/healthz")
     assert (health, healthy) == (503, 200)
-    assert json.loads(body)["reasons"] == ["the disk refuses events: database or disk is full (SQLITE_FULL)"]
+    assert json.loads(body)["reasons"] == ["the store is in trouble: database or disk is full (SQLITE_FULL)"]
     assert shown["gateway_store_ok",] == 0
     assert caplog.text.count("the disk refuses") == 1
     assert caplog.text.count("the disk takes events again") == 1

@@ -31,6 +31,8 @@ DONE: dict[str, Any] = {
         "untouched": ["a", "b", "c"],
     },
     "sinks": {"added": [], "removed": ["y"], "changed": {"home": ["password is another secret"]}, "untouched": ["d"]},
+    "rules": {"added": [], "removed": [], "changed": {"hot": ["when.hold.above 30 -> 31"]}, "untouched": ["e"]},
+    "notify": [],
     "warnings": ["/etc/gateway/gateway.yaml:9:5 sinks[0].url: not encrypted"],
 }
 
@@ -41,7 +43,8 @@ PAGE = """\
 ~ device z (pin 17 -> 27, bounce 20ms -> 1s)
 - sink y
 ~ sink home (password is another secret)
-= 4 untouched
+~ rule hot (when.hold.above 30 -> 31)
+= 5 untouched
 warning: /etc/gateway/gateway.yaml:9:5 sinks[0].url: not encrypted
 """
 
@@ -54,8 +57,10 @@ def test_what_changed_is_one_line_each(serve: Serve) -> None:
 
 def test_nothing_changed_is_said_in_one_line(serve: Serve) -> None:
     same = {"added": [], "removed": [], "changed": {}, "untouched": ["a"]}
-    serve("pi", {"reload": call({**DONE, "gateway": [], "devices": same, "sinks": same, "warnings": []})})
-    assert CliRunner().invoke(reload).output == "= 2 untouched\n"
+    serve(
+        "pi", {"reload": call({**DONE, "gateway": [], "devices": same, "sinks": same, "rules": same, "warnings": []})}
+    )
+    assert CliRunner().invoke(reload).output == "= 3 untouched\n"
 
 
 def test_json_is_the_whole_document(serve: Serve) -> None:

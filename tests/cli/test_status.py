@@ -87,6 +87,15 @@ def test_an_empty_gateway_says_what_is_not_there(home: Path) -> None:
     assert "pending" not in shown
 
 
+def test_events_that_are_in_memory_only_and_a_copied_card_are_named(home: Path) -> None:
+    document = copy.deepcopy(STATUS)
+    document["log"] |= {"held": 12, "cloned": True, "store": "attempt to write a readonly database"}
+    shown = unstyle(page(document, NOW_S, None)).splitlines()
+    assert "  held     12 events in memory only: a crash loses them" in shown
+    assert any(line.startswith("  cloned   another machine wrote this log") for line in shown)
+    assert not any("held" in line for line in unstyle(page(STATUS, NOW_S, None)).splitlines())
+
+
 def test_in_a_simulated_gateway_the_real_device_is_the_one_that_is_marked(home: Path) -> None:
     document = copy.deepcopy(STATUS)
     document["gateway"]["simulated"] = True
@@ -196,3 +205,40 @@ def test_nothing_found_is_said(home: Path, monkeypatch: pytest.MonkeyPatch) -> N
     done = CliRunner().invoke(status, [])
     assert isinstance(done.exception, NotRunning)
     assert str(done.exception).startswith("no gateway is running: start one with")
+
+
+WRITTEN = {
+    "bytes": 44_100_000, "bytes_per_day": 210_000_000, "limit_bytes_per_day": None,
+    "commit_within_s": 1.0, "mode": "free",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("more", "line"),
+    [
+        ({}, None),
+        ({"limit_bytes_per_day": 300_000_000}, "below 300 MB/day; readings wait 1 s for their commit"),
+        (
+            {"limit_bytes_per_day": 200_000_000, "mode": "spread", "commit_within_s": 4.25},
+            "kept below 200 MB/day: readings wait 4.2 s for their commit",
+        ),
+        (
+            {"limit_bytes_per_day": 200_000_000, "mode": "over", "commit_within_s": 60.0},
+            "more than 200 MB/day, although readings wait 60 s for their commit",
+        ),
+    ],
+)
+def test_what_is_written_and_what_wear_does_about_it_are_shown(
+    home: Path, more: dict[str, Any], line: str | None
+) -> None:
+    document = copy.deepcopy(STATUS)
+    document["log"]["written"] = WRITTEN | more
+    shown = unstyle(page(document, NOW_S, None))
+    assert "  written  44.1 MB since the start, 210 MB/day at the pace of the last hour\n" in shown
+    assert (f"  wear     {line}\n" in shown) if line else ("wear" not in shown)
+
+
+def test_in_the_first_minute_no_rate_is_shown(home: Path) -> None:
+    document = copy.deepcopy(STATUS)
+    document["log"]["written"] = WRITTEN | {"bytes_per_day": None}
+    assert unstyle(page(document, NOW_S, None)) == PAGE

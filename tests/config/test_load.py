@@ -202,3 +202,10 @@ def test_a_file_that_cannot_be_read_is_a_problem(tmp_path, name, message):
 def test_this_machine_has_a_name():
     host = Host.here()
     assert parse("{}", host=host).gateway.id == host.gateway_id()
+
+
+def test_machines_differ_in_a_word_that_does_not_tell_their_id():
+    one, other, none = (Host({}, "pi", machine_id).machine() for machine_id in ("ab" * 16, "cd" * 16, ""))
+    assert one != other
+    assert (len(one), none) == (16, "")
+    assert one not in "ab" * 16

@@ -68,7 +68,7 @@ def test_what_the_page_says_of_bare_words_is_so():
 def test_the_bounds_on_the_page_are_those_of_the_code():
     assert (INCLUDES_MAX, NODES_MAX, DEPTH_MAX) == (100, 100_000, 64)
     assert "at most 100 files, 100 000 values once aliases are expanded,\nand 64 levels" in PAGE
-    assert {"gateway", "rule", "sink"} == RESERVED_IDS
+    assert {"gateway", "rule", "sink", "consumer"} == RESERVED_IDS
 
 
 def test_the_table_of_quantities_is_that_of_the_code():

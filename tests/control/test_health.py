@@ -20,11 +20,13 @@ from gateway.health import (
     status_document,
 )
 from gateway.ledger import Ledger
+from gateway.wear import WearState
 
 LEDGER = Ledger(1, 140, 2, {"too large": 3}, {"trimmed": 5})
 GATEWAY = GatewayState("pi", "0.1.0", 7, "5f0c", 0, 1.23456, False, "g.yaml", "abc", {"site": "north"})
 LOG = LogState("events.db", 101, 201, 1000, 2000, 1_000_000_000, None, "disk full", 4)
 SINK = SinkState("home", "mqtt", True, None, 151, 2.34567, "", 50, 0, refused=2, connections=3, ledger=LEDGER)
+WEAR = WearState(4.25, "spread", 200_000_000, 210_000_000.7)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +45,7 @@ class Device:
 def test_the_document_has_the_agreed_shape_in_the_agreed_order() -> None:
     tally = Tally()
     tally.batch([Event("reading", "a/b", 0, 0)] * 2 + [Event("log.gap", "gateway", 0, 0, data={"count": 2})], 80)
-    document = status_document(Snapshot(GATEWAY, LOG, [SINK], [Device()], tally))
+    document = status_document(Snapshot(GATEWAY, LOG, [SINK], [Device()], tally, written_bytes=4096, wear=WEAR))
     assert msgspec.json.decode(msgspec.json.encode(document)) == {
         "gateway": {
             "id": "pi",
@@ -68,9 +70,18 @@ def test_the_document_has_the_agreed_shape_in_the_agreed_order() -> None:
             "newest": None,
             "store": "disk full",
             "pending": 4,
+            "held": 0,
+            "cloned": False,
             "recorded": 3,
             "batches": 1,
             "lost": 2,
+            "written": {
+                "bytes": 4096,
+                "bytes_per_day": 210_000_001,
+                "limit_bytes_per_day": 200_000_000,
+                "commit_within_s": 4.25,
+                "mode": "spread",
+            },
         },
         "sinks": [
             {
@@ -146,7 +157,7 @@ def test_a_gateway_whose_parts_are_well_is_healthy_although_a_device_is_not() ->
 
 
 def test_a_disk_that_refuses_is_an_ailment_with_its_reason() -> None:
-    assert ailments(Snapshot(GATEWAY, LOG, [SINK], []), 0) == ["the disk refuses events: disk full"]
+    assert ailments(Snapshot(GATEWAY, LOG, [SINK], []), 0) == ["the store is in trouble: disk full"]
 
 
 def test_a_sink_may_be_away_for_a_minute() -> None:

@@ -47,7 +47,7 @@ async def test_a_migration_that_fails_leaves_the_old_version(tmp_path, monkeypat
     path = tmp_path / "events.db"
     shutil.copy(FIXTURES / "log_v1.db", path)
     with sqlite3.connect(path) as raw:
-        raw.execute("CREATE TABLE pending(x)")  # in the way of the last statement of version 2
+        raw.execute("CREATE TABLE consumer(x)")  # in the way of the last statement of version 2
     before = schema(path)
     with pytest.raises(store.StoreUnavailable):
         await EventLog.open(path, ManualClock())

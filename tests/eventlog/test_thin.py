@@ -340,8 +340,7 @@ async def test_a_hand_that_let_go_is_free(opened, clock):
 async def test_what_was_given_and_not_acknowledged_one_by_one_is_in_hand(opened, clock):
     log = await opened()
     await fill(log, clock, 120)
-    given_ = "INSERT INTO pending(consumer, offset, deliveries, due) VALUES ('jobs', ?, 1, 0)"
-    await log._head.store.transaction([(given_, (70,)), (given_, (130,))])
+    log.hold(lambda: [(70, 131)])
     await thinned(log)
     kept = {event.offset for event in await everything(log) if event.type == "reading"}
     assert kept & set(range(1, 62)) == set()

@@ -12,6 +12,7 @@ from gateway.figures import Histogram, Tally
 from gateway.health import GatewayState, LogState, SinkState, Snapshot
 from gateway.http.metrics import INFO_LABELS, ROWS, exposition, label_names
 from gateway.ledger import Ledger
+from gateway.wear import WearState
 from tests.control.test_health import Device
 
 PAGE = (Path(gateway.http.__file__).parent / "README.md").read_text("utf-8")
@@ -38,6 +39,7 @@ def snapshot(**more):
         "dropped": 5,
         "synced": False,
         "written_bytes": 4096,
+        "wear": WearState(4.25, "spread", 200_000_000, 210e6),
     }
     return Snapshot(**parts | more)
 
@@ -60,6 +62,7 @@ def test_what_is_shown_is_what_was_counted():
     expected = {
         ("gateway_events_recorded_total", "reading"): 3, ("gateway_events_recorded_total", "log.gap"): 1,
         ("gateway_batches_total",): 2, ("gateway_batch_bytes_total",): 100, ("gateway_pending_events",): 4,
+        ("gateway_held_events",): 0,
         ("gateway_dropped_events_total",): 5, ("gateway_lost_events_total", "size"): 17,
         ("gateway_lost_events_total", "overload"): 0, ("gateway_lost_events_total", "full"): 0,
         ("gateway_thinned_events_total",): 6, ("gateway_store_ok",): 0, ("gateway_log_events",): 100,
@@ -73,6 +76,8 @@ def test_what_is_shown_is_what_was_counted():
         ("gateway_sink_offsets_total", "evicted", "trimmed", "home"): 5,
         ("gateway_device_available", "air"): 1, ("gateway_device_readings_total", "air"): 1,
         ("gateway_device_failures_total", "door"): 9, ("gateway_clock_synced",): 0,
+        ("gateway_written_bytes_per_day",): 210e6, ("gateway_wear_limit_bytes_per_day",): 200e6,
+        ("gateway_commit_within_seconds",): 4.25,
         ("gateway_written_bytes_total",): 4096, ("gateway_commit_seconds_count",): 1,
         ("gateway_commit_seconds_sum",): 0.004, ("gateway_commit_seconds_bucket", "0.0025"): 0,
         ("gateway_commit_seconds_bucket", "0.005"): 1, ("gateway_commit_seconds_bucket", "+Inf"): 1,
@@ -123,6 +128,12 @@ def test_the_page_parses_and_every_family_has_its_type_and_help():
     for row in ROWS:
         family = found[row.name.removesuffix("_total") if row.kind == "counter" else row.name]
         assert (family.type, family.documentation) == (row.kind, row.meaning)
+
+
+def test_no_limit_and_no_measured_rate_are_missing_and_not_nothing():
+    shown = samples(exposition(snapshot(wear=WearState())))
+    assert ("gateway_commit_within_seconds",) in shown
+    assert not {("gateway_written_bytes_per_day",), ("gateway_wear_limit_bytes_per_day",)} & shown.keys()
 
 
 def test_an_empty_gateway_has_a_page_too():

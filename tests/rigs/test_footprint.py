@@ -10,6 +10,10 @@ from time import monotonic
 
 import pytest
 
+from gateway.budget import TRIM_BYTES, Assumptions, cost
+from gateway.config import load_config
+from gateway.plugins import Plugins
+from gateway.wear import CREDIT_S, DAY_S
 from tests.brokers import Mosquitto, free_port, make_certificates
 from tests.service import Service, configuration, measure, subscribed, wait_until
 
@@ -42,6 +46,48 @@ def test_few_bytes_reach_the_card_for_an_event(tmp_path, mosquitto: Mosquitto, c
         )
     assert events >= 0.9 * events_per_s * MEASURED_S
     assert max(sent, called) <= bytes_max
+    config = load_config(service.file, Plugins())
+    trimmed = events / MEASURED_S * TRIM_BYTES * DAY_S  # the budget is that of a full log, and this one is young
+    per_day = cost(config, "busy", Assumptions(), 1).written_bytes_per_day - trimmed
+    estimated = per_day / DAY_S * MEASURED_S / events
+    with capsys.disabled():
+        print(f"  `gateway budget` says {estimated:.0f} bytes an event")
+    assert 0.8 <= estimated / max(sent, called) <= 2.0, "at most as many commits as are possible: never less, by much"
+
+
+WEAR_PER_S, WEAR_LIMIT = 2, 20_000_000
+
+
+@pytest.mark.rig
+@pytest.mark.mosquitto
+def test_wear_makes_a_real_gateway_commit_more_rarely_until_its_limit_is_kept(tmp_path, mosquitto: Mosquitto, capsys):
+    """The credit of an hour at 20 MB/day is 833 kB: half of it is gone after a minute and a half.
+
+    Commits are counted, not bytes: SQLite folds the write-ahead log in at once, every 100 commits or so.
+    """
+    file = configuration(tmp_path, "wear", f"mqtt://127.0.0.1:{mosquitto.port}", WEAR_PER_S)
+    file.write_text(file.read_text().replace("wear.db", "wear.db, wear: 20MB/day"))
+    service = Service(file, tmp_path)
+    with subscribed(mosquitto.port, "wear") as subscriber:
+        service.start()
+        begun, began = measure(service.process.pid), monotonic()
+        wait_until(lambda: service.status()["log"]["written"]["commit_within_s"] > 10, 300, "readings wait for long")
+        before, since = service.status()["log"], monotonic()
+        threading.Event().wait(MEASURED_S)
+        after, took_s = service.status()["log"], monotonic() - since
+        written, lasted_s = measure(service.process.pid).written_bytes - begun.written_bytes, monotonic() - began
+        service.stop()
+        accepted = service.accepted()
+        wait_until(lambda: subscriber.has(accepted), 10, "everything accepted arrives")
+    commits = after["batches"] - before["batches"]
+    with capsys.disabled():
+        print(
+            f"\n  wear: 20MB/day: {commits} commits in {took_s:.0f} s, at last readings wait "
+            f"{after['written']['commit_within_s']:.0f} s; {written / 1e6:.2f} MB in {lasted_s:.0f} s"
+        )
+    assert service.stderr.read_text().count("readings wait longer for their commit") == 1
+    assert 1 <= commits <= took_s / 9 + 1
+    assert written <= WEAR_LIMIT * (lasted_s + CREDIT_S) / DAY_S
 
 
 STORM_PER_S = 200

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from gateway import record
+from gateway import outage, record
 from gateway.clock import SystemClock
 from gateway.errors import StoreUnavailable
 from gateway.event import Event
@@ -68,7 +68,7 @@ async def test_a_stop_commits_everything(tmp_path):
 
 
 async def test_a_refusing_disk_keeps_the_batch_in_order_and_says_so_once(tmp_path, monkeypatch, caplog):
-    monkeypatch.setattr(record, "RETRY_FIRST_S", 0.005)
+    monkeypatch.setattr(outage, "RETRY_FIRST_S", 0.005)
     log = await opened(tmp_path)
     append, refusals = log.append, iter(range(4))
 

@@ -172,7 +172,7 @@ async def test_cursors_go_alone_after_their_time_or_many_acknowledgements(tmp_pa
     assert CURSOR_AFTER_S == 5.0
     log = await opened(tmp_path)
     clock = ManualClock()
-    it = Watched(log, clock, commit_within_s=3600)
+    it = Watched(log, clock, commit_within_s=0.01)
     it.recorder.ride("home", Cursor(3), 1)
     clock.pass_s(0.05)
     await until(lambda: log.cursors.get("home") == Cursor(3))
