@@ -2,52 +2,79 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import asyncio
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from random import Random
-from typing import TYPE_CHECKING, cast
-
-from gateway.action import Duty, duties
-from gateway.actions import Actions, Surroundings
-from gateway.config.do import outputs_of
-from gateway.rules.model import RuleConfig
-from gateway.sink import Publisher
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
+    from gateway.action import Duty
+    from gateway.actions import Actions
+    from gateway.actions.actions import Consumer
     from gateway.app import Gateway
-    from gateway.forwarders import Begin
+    from gateway.rules.model import RuleConfig
+    from gateway.sink import Publisher
+
+Begin = Callable[[str, Coroutine[Any, Any, None]], asyncio.Task[None]]
 
 
-def actions_of(gateway: Gateway, begin: Begin, random: Random, *, rehearsal: bool) -> Actions:
-    """The actions of a gateway, none of them begun. With `rehearsal` they say what they would do outside."""
+class Acting:
+    """The actions of a gateway. Without any there is nothing of them in memory."""
 
-    def publisher(sink_id: str | None) -> Publisher | None:
-        for sink in gateway.config.sinks:
+    def __init__(self, gateway: Gateway, begin: Begin, random: Random, *, rehearsal: bool) -> None:
+        """With `rehearsal` they say what they would do outside, and do nothing."""
+        self._gateway, self._begin, self._random, self._rehearsal = gateway, begin, random, rehearsal
+        self._actions: Actions | None = None
+
+    @property
+    def consumers(self) -> Mapping[str, Consumer]:
+        """Name -> who moves the log to that action."""
+        return MappingProxyType({}) if self._actions is None else self._actions
+
+    async def begin(self) -> None:
+        """Have the actions of the configuration in force, and no others; after its sinks and devices have begun."""
+        config = self._gateway.config
+        if not config.rules and self._actions is None:
+            return
+        from gateway.config.do import outputs_of  # noqa: PLC0415 - see above
+
+        self._actions = self._actions or self._made()
+        await self._actions.have(duties_of(config.rules), outputs_of(config.devices), config.notify)
+
+    async def drain(self, timeout_s: float) -> None:
+        """Do what is in the log as far as that is possible in this time, and end."""
+        if self._actions is not None:
+            await self._actions.drain(timeout_s)
+
+    def _made(self) -> Actions:
+        from gateway.actions import Actions, Surroundings  # noqa: PLC0415 - see above
+
+        gateway = self._gateway
+        around = Surroundings(
+            log=gateway.log,
+            recorder=gateway.recorder,
+            clock=gateway.clock,
+            random=self._random,
+            gateway_id=gateway.config.gateway.id,
+            publisher=self._publisher,
+            command=gateway.acquirer.command,
+            is_simulated=gateway.acquirer.is_simulated,
+            raised=gateway.detection.raised,
+            rehearsal=self._rehearsal,
+        )
+        return Actions(around, self._begin)
+
+    def _publisher(self, sink_id: str | None) -> Publisher | None:
+        for sink in self._gateway.config.sinks:
             if sink_id in {None, sink.id} and sink.sink.publishes:
-                return cast("Publisher", gateway.forwarders[sink.id].destination)
+                return cast("Publisher", self._gateway.forwarders[sink.id].destination)
         return None
-
-    around = Surroundings(
-        log=gateway.log,
-        recorder=gateway.recorder,
-        clock=gateway.clock,
-        random=random,
-        gateway_id=gateway.config.gateway.id,
-        publisher=publisher,
-        command=gateway.acquirer.command,
-        is_simulated=gateway.acquirer.is_simulated,
-        raised=gateway.detection.raised,
-        rehearsal=rehearsal,
-    )
-    return Actions(around, begin)
-
-
-async def act(gateway: Gateway) -> None:
-    """Have the actions of the configuration in force, and no others; after its sinks and devices have begun."""
-    config = gateway.config
-    await gateway.actions.have(duties_of(config.rules), outputs_of(config.devices), config.notify)
 
 
 def duties_of(rules: Iterable[RuleConfig]) -> list[Duty]:
+    from gateway.action import duties  # noqa: PLC0415 - as above
+
     return [
         duty
         for rule in rules

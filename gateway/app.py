@@ -17,7 +17,7 @@ from random import Random
 from typing import Self
 
 from gateway.acquire import Acquirer
-from gateway.acting import act, actions_of
+from gateway.acting import Acting
 from gateway.announce import birth, lasting, note_config, note_rules, note_start
 from gateway.answers import Answers
 from gateway.clock import Clock, JudgedClock, SystemClock, read_together
@@ -113,7 +113,7 @@ class Gateway:
         self.acquirer = Acquirer(
             config.devices, clock=clock, record=self.recorder.offer, simulate=self.simulated, random=self._random
         )
-        self.actions = actions_of(self, self._tasks.begin, self._random, rehearsal=self._rehearsal)
+        self.acting = Acting(self, self._tasks.begin, self._random, rehearsal=self._rehearsal)
         try:
             self.forwarders.begin([(sink, self._sink(sink)) for sink in config.sinks])
             note_start(self)
@@ -124,7 +124,7 @@ class Gateway:
             if self._control is not None:
                 await self._control.start()
             await self.acquirer.start()
-            await act(self)
+            await self.acting.begin()
             await self._serve_http()
         except BaseException:
             await self._stop()
@@ -161,7 +161,7 @@ class Gateway:
         self.acquirer.begin(new.devices)
         self.detection.configure(new.rules, new.devices)
         note_rules(self)
-        await act(self)
+        await self.acting.begin()
         if plan.http:
             await self._serve_http()
         note_config(self, plan)
@@ -174,7 +174,7 @@ class Gateway:
             ("record", self.recorder.stage.enter),
             ("the log's writer", through(self.log.touch)),
             *((f"deliver {sink_id}", forwarder.stage.enter) for sink_id, forwarder in self.forwarders.items()),
-            *((f"act {name}", consumer.stage.enter) for name, consumer in self.actions.items()),
+            *((f"act {name}", consumer.stage.enter) for name, consumer in self.acting.consumers.items()),
         )
 
     async def _serve_http(self) -> None:
@@ -190,7 +190,7 @@ class Gateway:
         self._stopping.set()
         self.recorder.note("gateway.stopped", {})
         await self.recorder.flush()
-        await asyncio.gather(self.forwarders.drain(SINKS_DRAIN_WITHIN_S), self.actions.drain(SINKS_DRAIN_WITHIN_S))
+        await asyncio.gather(self.forwarders.drain(SINKS_DRAIN_WITHIN_S), self.acting.drain(SINKS_DRAIN_WITHIN_S))
         if self._control is not None:
             await self._control.close()
         if self._http is not None:

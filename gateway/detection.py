@@ -5,22 +5,26 @@ it is restored and re-read, and what a crash left unsaid is said then. From ther
 events are committed, and the commit of what it returned changes nothing more.
 
 A reload makes a new engine and hands it the state of the old one. Rules that are the same go on; the others begin, or
-end, with the record that says so (`announce`).
+end, with the record that says so (`announcements`). Without rules there is no engine in memory, only rule time.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from gateway.config import DeviceConfig
-from gateway.config.rules import subjects_of
+import msgspec
+
 from gateway.errors import StateUnfit
 from gateway.event import Event
-from gateway.rules.detect import Announcement, Detector
-from gateway.rules.engine import Engine, SnapshotUnfit
-from gateway.rules.fold import Fold
-from gateway.rules.model import RuleConfig
+from gateway.rules.idle import Announcement, Idle, announced
+
+if TYPE_CHECKING:
+    from gateway.config import DeviceConfig
+    from gateway.rules.detect import Detector
+    from gateway.rules.fold import Fold
+    from gateway.rules.model import RuleConfig
 
 logger = logging.getLogger("gateway.rules")
 
@@ -29,44 +33,56 @@ class Detection:
     """The rules of one gateway. Between `restore` and `recovered` it reads the log, afterwards it detects."""
 
     def __init__(self, rules: Sequence[RuleConfig], devices: Sequence[DeviceConfig]) -> None:
-        self._detector = _detector(rules, devices)
-        self._reading: Fold | None = Fold(self._detector)
         self._rules, self._devices = tuple(rules), tuple(devices)
+        self._idle = Idle()
+        self._detector: Detector | None = None
+        self._reading: Fold | None = None
         self.mismatches = 0
         """Derived events that were not derived again when the log was read at the start, or the other way round."""
-
-    @property
-    def detector(self) -> Detector:
-        return self._detector
+        self.restore(None)
 
     # -- a fold of the log (`gateway.folds.Fold`) ---------------------------------------------------------------------
 
     def snapshot(self) -> bytes:
-        return self._detector.checkpoint()
+        return self._idle.checkpoint() if self._detector is None else self._detector.checkpoint()
 
     def restore(self, state: bytes | None) -> None:
-        self._detector = _detector(self._rules, self._devices)
         try:
+            self._take_over(state)
+        except (ValueError, LookupError, TypeError, msgspec.DecodeError) as error:
+            raise StateUnfit(f"the state of the rules cannot be read: {error}") from None
+        if self._detector is not None:
+            from gateway.rules.fold import Fold  # noqa: PLC0415 - as in `_detector_of`
+
+            self._reading = Fold(self._detector)
+
+    def _take_over(self, state: bytes | None) -> None:
+        self._idle, self._detector, self._reading = Idle(), None, None
+        if self._rules:
+            self._detector = _detector_of(self._rules, self._devices)
             if state is not None:
-                self._detector.restore(state)
-        except SnapshotUnfit as error:
-            raise StateUnfit(str(error)) from None
-        self._reading = Fold(self._detector)
+                _restored(self._detector, state)
+        elif state is not None:
+            self._idle.restore(state)
 
     def fold(self, events: Sequence[Event]) -> None:
-        """Nothing while it detects: it saw these before they were committed."""
+        """A detector saw these before they were committed, unless it is reading the log."""
         if self._reading is not None:
             self._reading.read_all(events)
+        elif self._detector is None:
+            self._idle.hear(events)
 
     def recovered(self, run: str, next_offset: int) -> list[Event]:
         """The log's end is reached, and `run` goes on from there: what a crash left unrecorded, mostly nothing."""
         reading, self._reading = self._reading, None
-        assert reading is not None, "restore comes first"
+        if reading is None or self._detector is None:
+            return []
         self._detector.begin_run(run, next_offset)
+        left = reading.finish()
         self.mismatches = reading.mismatches
         for sentence in reading.named:
             logger.warning("rules, read again: %s", sentence)
-        return reading.finish()
+        return left
 
     # -- the stage ----------------------------------------------------------------------------------------------------
 
@@ -78,6 +94,8 @@ class Detection:
         `heard` are events that the log recorded by itself since the last batch; what follows from them comes first.
         """
         detector = self._detector
+        if detector is None:
+            return list(events)
         failed = detector.engine.failures
         batch: list[Event] = []
         if heard:
@@ -90,39 +108,55 @@ class Detection:
         if due is not None and mono_ns >= due:
             batch += detector.tick(mono_ns, first_offset + len(batch))
         if detector.engine.failures > failed:
-            self._say_failures(batch)
+            _say_failures(batch)
         return batch
 
     def deadline_mono(self) -> int | None:
         """The boot time (ns) at which `detect` has something to say even without events; None: there is none."""
-        return self._detector.deadline_mono()
+        return None if self._detector is None else self._detector.deadline_mono()
 
-    def _say_failures(self, batch: Sequence[Event]) -> None:
-        for event in batch:
-            if event.type == "rule.failed":
-                logger.error("rule %s failed and is out of force: %s", event.data["rule"], event.reason)
+    def raised(self, rule_id: str) -> bool | None:
+        """Whether the rule is raised for some key; None where nothing is known of it."""
+        part = None if self._detector is None else self._detector.engine.parts.get(rule_id)
+        if part is None or not part.active or not len(part.operator.keys):
+            return None
+        return any(getattr(state, "raised", False) for state in part.operator.keys)
 
     # -- rules come and go --------------------------------------------------------------------------------------------
 
     def configure(self, rules: Sequence[RuleConfig], devices: Sequence[DeviceConfig]) -> None:
         """Other rules, or rules over other devices, from now on. State goes on where a rule is the same."""
-        if tuple(rules) == self._rules and tuple(devices) == self._devices:
+        if tuple(rules) == self._rules and (tuple(devices) == self._devices or not rules):
             return
-        detector = _detector(rules, devices)
-        detector.restore(self._detector.checkpoint())
-        self._detector, self._rules, self._devices = detector, tuple(rules), tuple(devices)
+        state = self.snapshot()
+        self._rules, self._devices = tuple(rules), tuple(devices)
+        self._take_over(state)
 
     def announcements(self) -> list[Announcement]:
-        """What is to be recorded after a start and a `configure`, so that the rules are in force."""
-        return self._detector.announcements()
-
-    def raised(self, rule_id: str) -> bool | None:
-        """Whether the rule is raised for some key; None where nothing is known of it."""
-        part = self._detector.engine.parts.get(rule_id)
-        if part is None or not part.active or not len(part.operator.keys):
-            return None
-        return any(getattr(state, "raised", False) for state in part.operator.keys)
+        """What is to be recorded after a start and a `configure`, so that the rules are in force, and no others."""
+        told = self._idle if self._detector is None else self._detector
+        return announced(told.in_force, {rule.id: rule.hash for rule in self._rules})
 
 
-def _detector(rules: Sequence[RuleConfig], devices: Sequence[DeviceConfig]) -> Detector:
+def _say_failures(batch: Sequence[Event]) -> None:
+    for event in batch:
+        if event.type == "rule.failed":
+            logger.error("rule %s failed and is out of force: %s", event.data["rule"], event.reason)
+
+
+def _detector_of(rules: Sequence[RuleConfig], devices: Sequence[DeviceConfig]) -> Detector:
+    # A gateway without rules does not pay for the engine: some megabytes.
+    from gateway.config.rules import subjects_of  # noqa: PLC0415
+    from gateway.rules.detect import Detector  # noqa: PLC0415
+    from gateway.rules.engine import Engine  # noqa: PLC0415
+
     return Detector(Engine(rules, subjects_of(devices)))
+
+
+def _restored(detector: Detector, state: bytes) -> None:
+    from gateway.rules.engine import SnapshotUnfit  # noqa: PLC0415 - as in `_detector_of`
+
+    try:
+        detector.restore(state)
+    except SnapshotUnfit as error:
+        raise ValueError(str(error)) from None

@@ -45,6 +45,7 @@ class Options(BaseModel):
     """
 
     model_config = ConfigDict(
+        defer_build=True,  # most models are never used in one run, and a built one holds some 100 KB
         extra="forbid",
         frozen=True,
         strict=True,

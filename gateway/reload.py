@@ -11,14 +11,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
-from gateway.action import NotifierConfig
 from gateway.changes import Words, device_changes, options_changes, sink_changes
 from gateway.config import Config
 from gateway.config.model import HttpConfig
 from gateway.config.nodes import Place
 from gateway.errors import ConfigError, Problem
+
+if TYPE_CHECKING:
+    from gateway.action import NotifierConfig
 
 
 class _Entry(Protocol):

@@ -12,11 +12,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from gateway.action import NotifierConfig
 from gateway.config.claims import caution_shared_claims
 from gateway.config.devices import Devices, check_ids
 from gateway.config.findings import Findings, keys_of, split
@@ -24,7 +23,6 @@ from gateway.config.host import Host, simulated_id
 from gateway.config.model import BufferConfig, Config, DeviceConfig, GatewayConfig, HttpConfig, SinkConfig, SinkEntry
 from gateway.config.nodes import MapNode, Node, Place, ScalarNode
 from gateway.config.nodes import Path as NodePath
-from gateway.config.rules import read_rules, rule_meaning
 from gateway.config.secret import Secrets
 from gateway.config.sentences import unknown_key
 from gateway.config.text import Unreadable, read_bytes
@@ -32,7 +30,10 @@ from gateway.config.yaml import FAST_PARSER, read_document
 from gateway.errors import ConfigError, PluginError, Problem
 from gateway.options import Options
 from gateway.plugins import Plugins
-from gateway.rules.model import RuleConfig
+
+if TYPE_CHECKING:
+    from gateway.action import NotifierConfig
+    from gateway.rules.model import RuleConfig
 
 SECTIONS = ("gateway", "devices", "sinks", "rules", "notify", "buffer", "http")
 
@@ -78,8 +79,7 @@ def parse_config(
     buffer = _buffer(findings, sections, host, file)
     http = _http(findings, sections)
     notify = _notify(findings, sections)
-    listed, beside = sections.get("rules"), sections.get("devices")
-    rules = read_rules(findings, listed, devices, beside, sinks, notifier=notify is not None)
+    rules = _rules(findings, sections, devices, sinks, notifier=notify is not None)
     findings.raise_if_wrong()
     if identity is None or buffer is None:
         raise AssertionError("a part without a problem is there")
@@ -154,8 +154,27 @@ def _http(findings: Findings, sections: Mapping[str, Node]) -> HttpConfig | None
 
 
 def _notify(findings: Findings, sections: Mapping[str, Node]) -> NotifierConfig | None:
-    section = findings.mapping(sections.get("notify"), ("notify",), "a mapping with `url`")
+    if "notify" not in sections:
+        return None
+    from gateway.action import NotifierConfig  # noqa: PLC0415 - as in `_rules`
+
+    section = findings.mapping(sections["notify"], ("notify",), "a mapping with `url`")
     return findings.check(NotifierConfig, section, ("notify",)) if section is not None else None
+
+
+def _rules(
+    findings: Findings,
+    sections: Mapping[str, Node],
+    devices: Sequence[DeviceConfig],
+    sinks: Sequence[SinkConfig],
+    *,
+    notifier: bool,
+) -> tuple[RuleConfig, ...]:
+    if "rules" not in sections:
+        return ()
+    from gateway.config.rules import read_rules  # noqa: PLC0415 - who writes no rules does not pay for them
+
+    return read_rules(findings, sections["rules"], devices, sections.get("devices"), sinks, notifier=notifier)
 
 
 def _sinks(
@@ -207,7 +226,7 @@ def _hash(
         "buffer": _dump(buffer),
         **({} if http is None else {"http": _dump(http)}),
         **({} if notify is None else {"notify": _dump(notify)}),
-        **rule_meaning(rules),
+        **({"rules": [rule.model_dump(mode="json", fallback=str) for rule in rules]} if rules else {}),
     }
     canonical = json.dumps(meaning, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()[:_HASH_DIGITS]

@@ -7,19 +7,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypedDict
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypedDict
 
 from pydantic import AfterValidator, Field, StringConstraints
 
-from gateway.action import NotifierConfig
 from gateway.config.channel import ChannelConfig
 from gateway.config.nodes import Place
 from gateway.driver import Channel, Driver, Signal
 from gateway.event import Quality
 from gateway.options import Duration, Identifier, Options, Size, SizePerDay
-from gateway.rules.model import RuleConfig
 from gateway.selection import Selection, check_subject, check_type
 from gateway.sink import Sink
+
+if TYPE_CHECKING:  # who writes no rules does not pay for what they are made of
+    from gateway.action import NotifierConfig
+    from gateway.rules.model import RuleConfig
 
 __all__ = [
     "BufferConfig",

@@ -6,7 +6,7 @@ patience that is shorter than a channel's heartbeat.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -309,13 +309,6 @@ def _heartbeat_place(devices_node: Node | None, device_id: str, channel: str) ->
             if taken == 2 and isinstance(section, MapNode):
                 return section.keys.get("heartbeat") or section.keys.get("deadband") or section.place
     return None
-
-
-def rule_meaning(rules: Sequence[RuleConfig]) -> Mapping[str, object]:
-    """What the hash of a configuration takes of its rules; nothing where there are none."""
-    if not rules:
-        return {}
-    return {"rules": [rule.model_dump(mode="json", fallback=str) for rule in rules]}
 
 
 def subjects_of(devices: Sequence[DeviceConfig]) -> list[tuple[str, str]]:

@@ -13,13 +13,11 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from gateway.action import NotifierConfig
 from gateway.config.model import BufferConfig, DeviceEntry, GatewayConfig, HttpConfig, SinkEntry
 from gateway.config.sentences import with_unit
 from gateway.errors import PluginError
 from gateway.options import Options
 from gateway.plugins import Plugins
-from gateway.rules.model import RuleConfig
 from gateway.simulate.signals import signal_schema
 
 DRAFT = "http://json-schema.org/draft-07/schema#"
@@ -32,6 +30,9 @@ _DROPPED = frozenset({"title", "writeOnly"})
 
 def build_schema(plugins: Plugins) -> tuple[Json, list[str]]:
     """The schema, and a sentence for each driver or sink that is missing from it because it does not load."""
+    from gateway.action import NotifierConfig  # noqa: PLC0415 - `changes` needs this module, not what rules are made of
+    from gateway.rules.model import RuleConfig  # noqa: PLC0415
+
     missing: list[str] = []
     drivers = _options(plugins.driver_names(), plugins.driver, missing)
     sinks = _options(plugins.sink_names(), plugins.sink, missing)

@@ -22,12 +22,13 @@ Where it stands: `normalize -> detect -> record`. What the recorder has to do:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from typing import Final
 
 import msgspec
 
 from gateway.event import Event
 from gateway.rules.engine import Engine, SnapshotUnfit
+from gateway.rules.idle import Announcement, announced
 from gateway.rules.ruletime import RuleTime
 
 TICK_GRACE_NS: Final = 10_000_000
@@ -35,18 +36,6 @@ TICK_GRACE_NS: Final = 10_000_000
 
 CONTROL: Final = frozenset({"gateway.started", "clock.step", "rule.started", "rule.stopped"})
 """Records that tell the engine something beside what rules select."""
-
-
-class Announcement(NamedTuple):
-    """`type` and `data` of an event that tells which rules are in force; its subject is `rule/<rule>`."""
-
-    type: str
-    rule: str
-    hash: str
-
-    @property
-    def data(self) -> dict[str, str]:
-        return {"rule": self.rule, "hash": self.hash}
 
 
 class Detector:
@@ -64,10 +53,7 @@ class Detector:
 
     def announcements(self) -> list[Announcement]:
         """What must be recorded so that the configured rules are in force, and no others."""
-        configured = {part.rule.id: part.rule.hash for part in self.engine.parts.values()}
-        gone = [(rule, old) for rule, old in self.in_force.items() if rule not in configured]
-        stopped = [Announcement("rule.stopped", rule, old) for rule, old in gone]
-        return stopped + [Announcement("rule.started", rule, new) for rule, new in configured.items()]
+        return announced(self.in_force, {part.rule.id: part.rule.hash for part in self.engine.parts.values()})
 
     def detect(self, events: Sequence[Event], first_offset: int) -> list[Event]:
         """The batch to be recorded from `first_offset` on: `events`, with what is derived from them in its places.

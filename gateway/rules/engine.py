@@ -27,7 +27,7 @@ from typing import Any, Final
 
 from gateway.errors import GatewayError
 from gateway.event import Event
-from gateway.rules.context import Context
+from gateway.rules.context import SNAPSHOT_VERSION, Context
 from gateway.rules.graph import in_order
 from gateway.rules.guards import Guards
 from gateway.rules.model import RuleConfig
@@ -38,7 +38,6 @@ from gateway.rules.rule import Rule
 ROUTES_MAX: Final = 4096
 """Subjects whose judges are remembered; beyond it all are worked out anew."""
 
-SNAPSHOT_VERSION: Final = 1
 FAILURE_CHARACTERS_MAX: Final = 200
 
 Judges = tuple[Judge, ...]

@@ -109,6 +109,22 @@ async def test_a_reload_ends_changes_and_begins_rules_and_leaves_the_others(tmp_
     assert not [e for e in events if e.type == "rule.window" and e.subject == "rule/slow" and e.offset > loaded_at]
 
 
+async def test_rules_that_come_later_count_time_as_if_they_had_always_been_there(tmp_path: Path) -> None:
+    """A gateway without rules keeps only rule time; the rules that a reload brings go on from there."""
+    bare = config(tmp_path, YAML[: YAML.index("rules:")] + YAML[YAML.index("buffer:") :])
+    async with Gateway(bare) as gateway:
+        await until(lambda: gateway.log.next_offset > 60)
+    async with Gateway(bare, load=lambda: config(tmp_path)) as gateway:
+        await gateway.reloads.ask()
+        await until(lambda: gateway.log.tally.events["rule.matched"] > 1)
+    async with Gateway(config(tmp_path)) as gateway:
+        assert gateway.detection.mismatches == 0
+    async with Gateway(bare) as gateway:
+        await until(lambda: gateway.log.tally.events["rule.stopped"] == 5)
+    events = await everything(bare.buffer.path)
+    assert mismatches(config(tmp_path), events) == 0
+
+
 @pytest.mark.parametrize("kills", [4])
 def test_a_kill_loses_and_doubles_no_derived_event(tmp_path: Path, kills: int) -> None:
     """Killed at any moment: a fresh engine that reads the whole log derives exactly what is recorded."""

@@ -12,8 +12,9 @@ from typing import Any, NamedTuple
 
 from gateway.clock import NS_PER_S
 from gateway.event import Event
-from gateway.rules import Engine, RuleConfig
 from gateway.rules.detect import Detector
+from gateway.rules.engine import Engine
+from gateway.rules.model import RuleConfig
 
 EVENTS, ROUNDS, BATCH = 50_000, 5, 500
 KINDS: dict[str, Callable[[str], dict[str, Any]]] = {

@@ -6,9 +6,10 @@ from typing import Any
 
 from gateway.clock import NS_PER_S
 from gateway.event import Event, stamp
-from gateway.rules import Engine, RuleConfig
 from gateway.rules.detect import Detector
+from gateway.rules.engine import Engine
 from gateway.rules.fold import Fold
+from gateway.rules.model import RuleConfig
 
 
 def ns(seconds: float) -> int:

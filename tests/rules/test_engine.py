@@ -9,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.event import Event
-from gateway.rules import Engine, RuleCycle, RulesTooDeep, SnapshotUnfit
 from gateway.rules.detect import Detector
+from gateway.rules.engine import Engine, SnapshotUnfit
 from gateway.rules.fold import Fold
+from gateway.rules.graph import RuleCycle, RulesTooDeep
 from gateway.rules.memory import need
 from gateway.rules.timers import NEVER, Timer, Timers
 from tests.rules.kit import Log, engine, event, ns, rule, told

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from gateway.clock import NS_PER_S
 from gateway.event import Event
-from gateway.rules import Engine
+from gateway.rules.engine import Engine
 from gateway.rules.timers import NEVER
 from tests.rules.kit import Log, event, ns, rule
 
