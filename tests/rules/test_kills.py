@@ -7,7 +7,7 @@ from random import Random
 import pytest
 
 from gateway.event import Event, stamp
-from gateway.rules import Engine
+from gateway.rules.engine import Engine
 from gateway.rules.detect import Detector
 from gateway.rules.fold import Fold
 from tests.rules.kit import event
