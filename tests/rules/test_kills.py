@@ -7,8 +7,8 @@ from random import Random
 import pytest
 
 from gateway.event import Event, stamp
-from gateway.rules.engine import Engine
 from gateway.rules.detect import Detector
+from gateway.rules.engine import Engine
 from gateway.rules.fold import Fold
 from tests.rules.kit import event
 from tests.rules.test_fold import RULES
