@@ -99,7 +99,7 @@ def verify(
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--for") from None
     clock, client = SystemClock(), ControlClient(reach.locate(socket, gateway_id))
-    status = asyncio.run(client.call("status"))
+    status = _status(client, clock)
     config = _load(config_file, status)
     sink = find(config, sink_id)
     listener = _listener(sink, status["gateway"]["id"])
