@@ -37,6 +37,7 @@ class Detection:
         self._idle = Idle()
         self._detector: Detector | None = None
         self._reading: Fold | None = None
+        self._live = False
         self.mismatches = 0
         """Derived events that were not derived again when the log was read at the start, or the other way round."""
         self.restore(None)
@@ -47,6 +48,7 @@ class Detection:
         return self._idle.checkpoint() if self._detector is None else self._detector.checkpoint()
 
     def restore(self, state: bytes | None) -> None:
+        self._live = False
         try:
             self._take_over(state)
         except (ValueError, LookupError, TypeError, msgspec.DecodeError) as error:
@@ -66,15 +68,15 @@ class Detection:
             self._idle.restore(state)
 
     def fold(self, events: Sequence[Event]) -> None:
-        """A detector saw these before they were committed, unless it is reading the log."""
+        """What `detect` saw before it was committed is not heard again."""
         if self._reading is not None:
             self._reading.read_all(events)
-        elif self._detector is None:
+        elif not self._live:
             self._idle.hear(events)
 
     def recovered(self, run: str, next_offset: int) -> list[Event]:
         """The log's end is reached, and `run` goes on from there: what a crash left unrecorded, mostly nothing."""
-        reading, self._reading = self._reading, None
+        reading, self._reading, self._live = self._reading, None, True
         if reading is None or self._detector is None:
             return []
         self._detector.begin_run(run, next_offset)
@@ -95,6 +97,8 @@ class Detection:
         """
         detector = self._detector
         if detector is None:
+            self._idle.begin_run(run, first_offset)
+            self._idle.hear([*heard, *events])
             return list(events)
         failed = detector.engine.failures
         batch: list[Event] = []

@@ -43,9 +43,15 @@ class Idle:
         self._time = RuleTime(self._context)
         self.in_force: dict[str, str] = {}
 
+    def begin_run(self, run: str, next_offset: int) -> None:
+        """Events from `next_offset` on belong to `run`."""
+        self._context.begin_run(run, next_offset)
+
     def hear(self, events: Iterable[Event]) -> None:
+        """These are recorded, or about to be."""
         for event in events:
-            self._context.begin_run(event.run, event.offset)
+            if event.run:
+                self.begin_run(event.run, event.offset)
             if event.type == "gateway.started":
                 self._time.started(event)
                 continue
