@@ -97,6 +97,7 @@ import asyncio, os, signal, sys
 from pathlib import Path
 from gateway.clock import SystemClock
 from tests.actions.conftest import World
+from tests.spine.conftest import until
 
 folder, moment = Path(sys.argv[1]), sys.argv[2]
 
@@ -122,8 +123,11 @@ async def main():
     await world.have({"do": [{"output": "fan", "set": "on", "max_age": "1m"}]})
     if moment != "restart":
         await world.speak("raised")
-    await asyncio.sleep(0.5 if moment == "restart" else 30)
-    await world.stop()
+    if moment == "restart":  # everything in the log is behind the action, and was not acted upon
+        await until(lambda: all(c.cursor.next_offset >= world.log.next_offset for c in world.actions.values()))
+        await world.stop()
+    else:
+        await asyncio.Event().wait()  # for the kill
 
 asyncio.run(main())
 """

@@ -57,24 +57,31 @@ async def test_events_arrive_as_they_are_committed(world, connection):
 
 
 async def test_who_stops_waiting_and_comes_back_misses_nothing(world, connection):
+    """Given up at another moment each time: while the question is on its way, parked, or being answered."""
     consumption = connection.consume("mine", start="earliest")
-    filling = asyncio.create_task(_fill_slowly(world, 60))
     seen = []
-    while len(seen) < 60:
-        try:
-            event = await asyncio.wait_for(anext(consumption), 0.003)
-        except TimeoutError:
-            continue
+    for turns in range(60):
+        waiting = asyncio.ensure_future(anext(consumption))
+        await in_turns(turns % 12)
+        filling = asyncio.create_task(world.fill(1))
+        await in_turns(turns // 12)
+        waiting.cancel()
+        await asyncio.wait({waiting})
+        seen += [] if waiting.cancelled() else [waiting.result().offset]
+        await filling
+    while len(set(seen)) < 60:
+        (event,) = await asyncio.wait_for(take(consumption, 1), 5)
         seen.append(event.offset)
         await event.ack()
-    await filling
     assert list(dict.fromkeys(seen)) == list(range(1, 61))
 
 
-async def _fill_slowly(world, count):
+async def in_turns(count):
+    """Let everybody else run, so many times."""
     for _ in range(count):
-        await world.fill(1)
-        await asyncio.sleep(0.002)
+        turned = asyncio.get_running_loop().create_future()
+        asyncio.get_running_loop().call_soon(turned.set_result, None)
+        await turned
 
 
 async def test_events_can_be_settled_while_the_next_is_waited_for(world, connection):
@@ -82,7 +89,8 @@ async def test_events_can_be_settled_while_the_next_is_waited_for(world, connect
     consumption = connection.consume("mine", start="earliest", ack="each")
     (first,) = await take(consumption, 1)
     waiting = asyncio.create_task(take(consumption, 1))
-    await asyncio.sleep(0.01)
+    await in_turns(20)
+    assert not waiting.done()
     await asyncio.wait_for(first.ack(), 5)
     await world.fill(1)
     assert [event.offset for event in await asyncio.wait_for(waiting, 5)] == [2]
@@ -133,11 +141,8 @@ async def test_reading_a_long_log_is_paged_and_whole(world, connection):
 async def test_the_tail_follows_what_is_committed(world, connection):
     await world.fill(3)
     tailing = asyncio.create_task(take(connection.tail(), 2))
-    for _ in range(200):
-        await asyncio.sleep(0.001)
+    while not tailing.done():
         await world.fill(1)
-        if tailing.done():
-            break
     first, second = await asyncio.wait_for(tailing, 5)
     assert second.offset == first.offset + 1 > 4
 
