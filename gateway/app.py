@@ -104,7 +104,7 @@ class Gateway:
             folded_from=folded_from,
             detection=self.detection,
         )
-        self.recorder.resume(self.detection.recovered(self.log.run, self.log.next_offset))
+        self.recorder.resume(self.detection.recovered(self.log.end))
         self.wearing = Wearing(self.recorder, clock, config.buffer)
         self.consumers = Consumers(self.log, self.recorder, clock, subjects=self._valued)
         await self.consumers.load()

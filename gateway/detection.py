@@ -1,4 +1,4 @@
-"""The detect stage: rules see each batch before it is recorded, and what they derive is recorded with it.
+"""The detect stage: rules see events before they are recorded, and what they derive is recorded with them.
 
 `rules.Detector` thinks; here it gets a place in a running gateway. Its state is a fold of the log (`folds`): at a start
 it is restored and re-read, and what a crash left unsaid is said then. From there on it is fed by `detect`, before the
@@ -18,7 +18,8 @@ import msgspec
 
 from gateway.errors import StateUnfit
 from gateway.event import Event
-from gateway.rules.idle import Announcement, Idle, announced
+from gateway.eventlog import LogEnd
+from gateway.rules.idle import DERIVED, Announcement, Idle, announced
 
 if TYPE_CHECKING:
     from gateway.config import DeviceConfig
@@ -27,6 +28,11 @@ if TYPE_CHECKING:
     from gateway.rules.model import RuleConfig
 
 logger = logging.getLogger("gateway.rules")
+
+
+def is_derived(event: Event) -> bool:
+    """Whether rules have made it: what is shown to them anew must not be."""
+    return event.type in DERIVED
 
 
 class Detection:
@@ -74,43 +80,62 @@ class Detection:
         elif not self._live:
             self._idle.hear(events)
 
-    def recovered(self, run: str, next_offset: int) -> list[Event]:
-        """The log's end is reached, and `run` goes on from there: what a crash left unrecorded, mostly nothing."""
+    def recovered(self, at: LogEnd) -> list[Event]:
+        """The log's end is reached, and it goes on at `at`: what a crash left unrecorded, mostly nothing."""
         reading, self._reading, self._live = self._reading, None, True
         if reading is None or self._detector is None:
             return []
-        self._detector.begin_run(run, next_offset)
+        self._detector.begin_run(*at)
         left = reading.finish()
         self.mismatches = reading.mismatches
         for sentence in reading.named:
             logger.warning("rules, read again: %s", sentence)
         return left
 
+    def fresh(self) -> Detection:
+        """The same rules, to be brought to the log's end once more: the state of these has left it."""
+        return Detection(self._rules, self._devices)
+
+    def become(self, fresh: Detection) -> None:
+        """Go on with the state of `fresh`, which was brought to the log's end."""
+        self._idle, self._detector, self._reading = fresh._idle, fresh._detector, fresh._reading
+
     # -- the stage ----------------------------------------------------------------------------------------------------
 
-    def detect(
-        self, heard: Sequence[Event], events: Sequence[Event], run: str, first_offset: int, mono_ns: int
-    ) -> list[Event]:
-        """The batch to be recorded from `first_offset` on: the events, what is derived from them, and what is due.
+    def listens(self, events: Sequence[Event]) -> bool:
+        """Whether some rule wants to see one of them at once."""
+        if self._detector is None:
+            return False
+        judges = self._detector.engine.judges
+        return any(judges(event) for event in events)
 
-        `heard` are events that the log recorded by itself since the last batch; what follows from them comes first.
-        """
+    def hear(self, recorded: Sequence[Event]) -> list[Event]:
+        """The log recorded these by itself, at its end. Returns what follows from them, to be recorded next."""
+        if self._detector is None:
+            self._idle.hear(recorded)
+            return []
+        from gateway.rules.fold import Fold  # noqa: PLC0415 - as in `_detector_of`
+
+        follows: list[Event] = []
+        for event in recorded:
+            reading = Fold(self._detector)
+            reading.read(event)
+            follows += reading.finish()
+        return follows
+
+    def detect(self, events: Sequence[Event], at: LogEnd, mono_ns: int) -> list[Event]:
+        """What is to be recorded from `at` on: the events, what is derived from them, and what is due."""
         detector = self._detector
         if detector is None:
-            self._idle.begin_run(run, first_offset)
-            self._idle.hear([*heard, *events])
+            self._idle.begin_run(*at)
+            self._idle.hear(events)
             return list(events)
         failed = detector.engine.failures
-        batch: list[Event] = []
-        if heard:
-            detector.begin_run(heard[0].run, heard[0].offset)
-            recorded = {id(event) for event in heard}
-            batch += [event for event in detector.detect(heard, heard[0].offset) if id(event) not in recorded]
-        detector.begin_run(run, first_offset)
-        batch += detector.detect(events, first_offset + len(batch))
+        detector.begin_run(*at)
+        batch = detector.detect(events, at.offset)
         due = detector.deadline_mono()
         if due is not None and mono_ns >= due:
-            batch += detector.tick(mono_ns, first_offset + len(batch))
+            batch += detector.tick(mono_ns, at.offset + len(batch))
         if detector.engine.failures > failed:
             _say_failures(batch)
         return batch

@@ -9,6 +9,7 @@
     │   ├── LogTooNew           written by a newer version of the gateway
     │   ├── LogCorrupt          the file is not a log, or a checksum does not match
     │   │   └── LogForeign      it holds nothing of ours, and is left alone
+    │   ├── LogMoved            the log goes on elsewhere than the caller took for granted
     │   └── StoreUnavailable    the disk refuses; what was not committed is kept and tried again
     │       └── LogFull         the log is at its bound and set to refuse: these events will not fit later either
     ├── LinkError               a sink cannot be reached, or refuses us as a whole
@@ -109,6 +110,10 @@ class StoreUnavailable(LogError):
 
 class LogFull(StoreUnavailable):
     """The log is at its byte bound, and `when_full: refuse` keeps what is in it: some of the events cannot be taken."""
+
+
+class LogMoved(LogError):
+    """The log goes on elsewhere than its caller took for granted: under a new run, or behind words of its own."""
 
 
 class LinkError(GatewayError):

@@ -12,7 +12,8 @@ from gateway.deliver import Forwarder
 from gateway.eventlog import HELD_AT_START, Cursor, EventLog
 from gateway.ledger import Ledger
 from gateway.plugins import Plugins
-from gateway.record import CURSOR_AFTER_ACKS, Recorder
+from gateway.record import Recorder
+from gateway.riding import CURSOR_AFTER_ACKS
 from gateway.sink import Sink
 
 SETTLE_WITHIN_S: Final = 1.0

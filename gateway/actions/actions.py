@@ -22,7 +22,8 @@ from gateway.driver import Channel
 from gateway.event import Event
 from gateway.eventlog import Cursor, EventLog
 from gateway.ledger import Ledger
-from gateway.record import CURSOR_AFTER_ACKS, Recorder
+from gateway.record import Recorder
+from gateway.riding import CURSOR_AFTER_ACKS
 from gateway.selection import Selection
 from gateway.sink import Destination, Publisher
 from gateway.template import Template

@@ -54,7 +54,8 @@ class Head:
         self._unsure: Batch | None = None
         self.ring = Ring()
         self.damage = Damage()
-        self._ring_run = ""
+        self.ring_run = ""
+        """The run of what is held in memory next."""
 
     # -- a run begins -------------------------------------------------------------------------------------------------
 
@@ -86,6 +87,7 @@ class Head:
         ]
         self._run_id = await opened.transaction(begin)
         self.store, self.index, self.anchors, self.run = opened, index, known, run
+        self.ring_run = secrets.token_hex(8)
         self.last_event, self._rule_time, self.newest_ns = last_event, rule_time, newest_ns
         self.first_offset, self.next_offset = first_offset, next_offset
         self.damage.load(*holes)
@@ -140,12 +142,13 @@ class Head:
 
     # -- what no disk takes -------------------------------------------------------------------------------------------
 
-    def hold(self, events: Sequence[Event]) -> list[Event]:
-        """Take a batch into memory only, and give it its offsets; returns its events, marked as not durable."""
-        if not self.ring:
-            self._ring_run = secrets.token_hex(8)
+    def hold(self, events: Sequence[Event], run: str) -> list[Event]:
+        """Take a batch into memory only, and give it its offsets; returns its events, marked as not durable.
+
+        `run` is `ring_run`, or the one under which an attempt was made to append this very batch.
+        """
         unsure = self._unsure
-        batch = unsure if unsure and len(unsure.events) == len(events) else self.batch(events, self._ring_run)
+        batch = unsure if unsure and len(unsure.events) == len(events) else self.batch(events, run)
         batch = batch._replace(events=[msgspec.structs.replace(event, durable=False) for event in batch.events])
         self.ring.append(batch)
         self.accepted(batch)

@@ -43,7 +43,7 @@ from pathlib import Path
 import msgspec
 
 from gateway.clock import NS_PER_S, Clock
-from gateway.errors import LogCorrupt, StoreUnavailable
+from gateway.errors import LogCorrupt, LogMoved, StoreUnavailable
 from gateway.event import Event
 from gateway.eventlog import anchors, codec, consumers, excerpt, store
 from gateway.eventlog.ballast import Room
@@ -59,7 +59,18 @@ from gateway.eventlog.salvage import finish, salvage
 from gateway.eventlog.scrub import check_end
 from gateway.eventlog.store import Statement, Store
 from gateway.eventlog.thin import Holds
-from gateway.eventlog.words import Bounds, Checkpoint, ConsumerState, Cursor, Keep, Packing, Page, Riders, WhenFull
+from gateway.eventlog.words import (
+    Bounds,
+    Checkpoint,
+    ConsumerState,
+    Cursor,
+    Keep,
+    LogEnd,
+    Packing,
+    Page,
+    Riders,
+    WhenFull,
+)
 from gateway.figures import Tally
 from gateway.selection import Selection
 
@@ -135,6 +146,16 @@ class EventLog:
     @property
     def next_offset(self) -> int:
         return self._head.next_offset
+
+    @property
+    def end(self) -> LogEnd:
+        """Where an `append` would begin now, if nothing came between."""
+        return LogEnd(self._head.run, self._head.next_offset)
+
+    @property
+    def end_in_memory(self) -> LogEnd:
+        """Where `keep_in_memory` would begin now."""
+        return LogEnd(self._head.ring_run, self._head.next_offset)
 
     @property
     def cursors(self) -> dict[str, Cursor]:
@@ -226,19 +247,23 @@ class EventLog:
 
     # -- writing ------------------------------------------------------------------------------------------------------
 
-    async def append(self, events: Sequence[Event], riders: Riders | None = None) -> list[Event]:
+    async def append(
+        self, events: Sequence[Event], riders: Riders | None = None, *, at: LogEnd | None = None
+    ) -> list[Event]:
         """Append at most `MAX_BATCH_EVENTS` events and everything in `riders` in one transaction; returns them stamped.
 
-        Cancelling the caller does not tear the transaction. After `StoreUnavailable` nothing has changed; call again
-        with the same events.
+        `at` is where the caller takes it for granted that the events will stand, because they name each other by id.
+        Cancelling the caller does not tear the transaction. After an error nothing has changed; after
+        `StoreUnavailable` call again with the same events.
 
         Raises:
             StoreUnavailable: the disk refused.
             LogFull: the log is set to refuse, and is full. Without those of the events that are not urgent it may do.
+            LogMoved: the log goes on elsewhere than at `at`.
         """
-        return await asyncio.shield(asyncio.ensure_future(self._append(events, riders or Riders())))
+        return await asyncio.shield(asyncio.ensure_future(self._append(events, riders or Riders(), at)))
 
-    async def _append(self, events: Sequence[Event], riders: Riders) -> list[Event]:
+    async def _append(self, events: Sequence[Event], riders: Riders, at: LogEnd | None) -> list[Event]:
         async with self._turn:
             if self.ailing:
                 await self._reopen()
@@ -246,8 +271,11 @@ class EventLog:
                     self._committed(found, riders.cursors)
                     return found
             await self._retention.admit(events)
-            await self._tell_what_is_owed()
+            if at is None:
+                await self._tell_what_is_owed()
             while True:
+                if at is not None and events and at != self.end:
+                    raise LogMoved(f"the log goes on at {self.end}, and not at {at}")
                 try:
                     return await self._commit(events, riders)
                 except StoreUnavailable as error:
@@ -263,13 +291,14 @@ class EventLog:
         """Whether the next append has to open the file anew first."""
         return bool(self._head.store.broken or self._head.ring)
 
-    async def keep_in_memory(self, events: Sequence[Event]) -> list[Event]:
+    async def keep_in_memory(self, events: Sequence[Event], at: LogEnd | None = None) -> list[Event]:
         """Take events in memory only, because `append` was refused; returns them stamped, and readers find them.
 
-        They are marked as not durable. The next `append` that succeeds appends them first.
+        They are marked as not durable. The next `append` that succeeds appends them first. `at` is as for `append`:
+        `end_in_memory`, or where an attempt was made to append these very events.
         """
         async with self._turn:
-            stamped = self._head.hold(events)
+            stamped = self._head.hold(events, self._head.ring_run if at is None else at.run)
             self._tell()
             return stamped
 
@@ -279,19 +308,40 @@ class EventLog:
         return len(self._head.ring)
 
     async def prepare(self, events: Sequence[Event]) -> None:
-        """Write what the log itself has to say first, so that an `append` that follows begins at `next_offset`.
+        """Have an `append` of these events begin at `end`: open the file anew where it has to be, and write what
+        the log itself has to say. To be called while nothing waits to be appended.
 
         Raises:
             StoreUnavailable: the disk refused.
             LogFull: as for `append`.
         """
+        await asyncio.shield(asyncio.ensure_future(self._prepare(events)))
+
+    async def _prepare(self, events: Sequence[Event]) -> None:
         async with self._turn:
-            if not self.ailing:
-                await self._retention.admit(events)
+            if self.ailing:
+                await self._reopen()
+            await self._retention.admit(events)
+            if self._retention.owes:
                 await self._tell_what_is_owed()
+                self._tell()
+
+    async def admit(self, events: Sequence[Event]) -> None:
+        """Whether these will be taken along with others that wait to be appended.
+
+        Raises:
+            StoreUnavailable: the disk does not answer.
+            LogFull: as for `append`.
+        """
+        async with self._turn:
+            await self._retention.admit(events)
+
+    @property
+    def owes(self) -> bool:
+        """Whether `prepare` would have something to tell."""
+        return self._retention.owes
 
     async def _tell_what_is_owed(self) -> None:
-        """Before a batch and never inside its attempts: whoever made the batch counted on its offsets."""
         while self._retention.owes:
             try:
                 await self._retention.tell()
@@ -373,15 +423,6 @@ class EventLog:
                 return False
             self._tell()  # of a gap, if there was one
             return more
-
-    async def tell_losses(self) -> bool:
-        """Record the `log.gap` that is due, if one is: what was lost since the last one, at most every 5 minutes."""
-        if not self._retention.owes:
-            return False
-        async with self._turn:
-            told = await self._retention.tell()
-            self._tell()
-            return told
 
     def hold(self, holds: Holds) -> Callable[[], None]:
         """`holds` tells, whenever asked, which ranges [begin, end) of offsets a consumer has in its hands.

@@ -26,6 +26,13 @@ class Cursor(NamedTuple):
     ledger: Ledger | None = None
 
 
+class LogEnd(NamedTuple):
+    """Where the log goes on: the run and the offset of the next event, which together are its id."""
+
+    run: str
+    offset: int
+
+
 class DeadLetter(NamedTuple):
     """An event that a consumer gave up on."""
 

@@ -30,7 +30,7 @@ from gateway.event import Event, Quality, Value, rfc3339
 from gateway.options import Duration, Identifier, Options, parse_duration_s
 from gateway.rules.detect import Detector
 from gateway.rules.engine import Engine
-from gateway.rules.fold import DERIVED
+from gateway.rules.idle import DERIVED
 from gateway.rules.model import RuleConfig
 
 EVENTS_MAX: Final = 100_000

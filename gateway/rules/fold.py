@@ -16,13 +16,10 @@ from typing import Final
 
 from gateway.event import Event
 from gateway.rules.detect import CONTROL, Detector
+from gateway.rules.idle import DERIVED
 from gateway.rules.rule import hash_of, rule_time_of
 
 MISMATCHES_NAMED_MAX: Final = 20
-
-DERIVED: Final = frozenset({
-    "rule.raised", "rule.cleared", "rule.matched", "rule.window", "rule.timeout", "rule.unknown",
-})  # fmt: skip
 
 
 class Fold:
@@ -48,7 +45,7 @@ class Fold:
         self.records += 1
         engine, here = self._engine, self._engine.context
         here.begin_run(event.run, event.offset)
-        if event.type in DERIVED or event.type == "rule.failed":
+        if event.type in DERIVED:
             self._derived(event)
             return
         self._end_gap()

@@ -7,13 +7,18 @@ memory of the whole engine.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 
 from gateway.event import Event
 from gateway.rules.context import SNAPSHOT_VERSION, Context
 from gateway.rules.ruletime import RuleTime
+
+DERIVED: Final = frozenset({
+    "rule.raised", "rule.cleared", "rule.matched", "rule.window", "rule.timeout", "rule.unknown", "rule.failed",
+})  # fmt: skip
+"""Types of events that rules make."""
 
 
 class Announcement(NamedTuple):

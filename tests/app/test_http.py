@@ -93,7 +93,7 @@ async def test_a_gateway_whose_disk_refuses_is_not_healthy_and_says_why(tmp_path
     async with Gateway(parse_config(text, "g.yaml", Plugins())) as gateway:
         await gateway.recorder.flush()
 
-        async def refuse(*args):
+        async def refuse(*args, **at):
             raise StoreUnavailable("database or disk is full (SQLITE_FULL)")
 
         with monkeypatch.context() as patch:

@@ -15,7 +15,7 @@ from gateway.clock import SystemClock
 from gateway.config import Config, load_config, parse_config
 from gateway.detection import Detection
 from gateway.event import Event
-from gateway.eventlog import EventLog
+from gateway.eventlog import EventLog, LogEnd
 from gateway.plugins import Plugins
 from tests.service import Service, wait_until
 from tests.spine.conftest import until
@@ -67,7 +67,7 @@ def mismatches(loaded: Config, events: list[Event]) -> int:
     """How a fresh engine that reads the log differs from what was recorded."""
     fresh = Detection(loaded.rules, loaded.devices)
     fresh.fold(events)
-    left = fresh.recovered("0" * 16, events[-1].offset + 1)
+    left = fresh.recovered(LogEnd("0" * 16, events[-1].offset + 1))
     return fresh.mismatches + len([event for event in left if event.mono < events[-1].mono])
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway import record
+from gateway import riding
 from gateway.budget import (
     COMMIT_BYTES,
     CURSOR_ACKS,
@@ -109,7 +109,7 @@ def test_bytes_a_day_by_hand():
 
 
 def test_cursors_ride_as_the_recorder_lets_them():
-    assert (CURSOR_EVERY_S, CURSOR_ACKS) == (record.CURSOR_AFTER_S, record.CURSOR_AFTER_ACKS)
+    assert (CURSOR_EVERY_S, CURSOR_ACKS) == (riding.CURSOR_AFTER_S, riding.CURSOR_AFTER_ACKS)
 
 
 def test_a_whole_configuration_by_hand():

@@ -612,9 +612,9 @@ async def test_what_is_settled_while_a_commit_runs_rides_with_the_next(world, mi
     await mine.fetch()
     append = world.log.append
 
-    async def slow(*args):
-        stamped = await append(*args)
-        if world.recorder._consumers:
+    async def slow(*args, **at):
+        stamped = await append(*args, **at)
+        if world.recorder._riding:
             mine.ack(4)  # after the snapshot of this commit was taken
             monkeypatch.setattr(world.log, "append", append)
         return stamped
@@ -633,7 +633,7 @@ async def test_a_disk_that_refuses_is_told_and_what_is_settled_rides_later(world
     await mine.begin()
     await mine.fetch()
 
-    async def refuse(*args):
+    async def refuse(*args, **at):
         raise StoreUnavailable("database or disk is full (SQLITE_FULL)")
 
     with monkeypatch.context() as broken:

@@ -182,7 +182,7 @@ async def test_a_cut_and_the_count_of_what_it_took_are_one_transaction(opened, c
     assert min(first for first, _ in named) == 1
     assert max(last for _, last in named) == lost
     assert sum(gap.data["count"] for gap in await gaps(log)) == lost
-    assert not await log.tell_losses()
+    assert not log.owes
 
 
 async def test_a_clean_stop_tells_what_was_lost(opened):
@@ -202,7 +202,7 @@ async def test_a_gap_that_is_evicted_unread_hands_its_tale_on(opened, clock):
         await log.append(bulky())
         clock.pass_s(TELL_EVERY_S / 4)
     clock.pass_s(TELL_EVERY_S)
-    await log.tell_losses()
+    await log.prepare([])
     seen = await gaps(log)
     assert min(int(gap.data["first"]) for gap in seen) == 1, "all that far never got is named by what is in the log"
     assert max(int(gap.data["last"]) for gap in seen) == log.first_offset - 1
@@ -305,5 +305,5 @@ async def test_the_metric_of_losses_counts_each_once(opened, clock):
         await log.append(bulky())
         clock.pass_s(TELL_EVERY_S / 4)
     clock.pass_s(TELL_EVERY_S)
-    await log.tell_losses()
+    await log.prepare([])
     assert log.tally.lost["size"] == log.events_trimmed_unread == log.first_offset - 1

@@ -6,12 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway import outage, record
+from gateway import outage, riding
 from gateway.errors import StoreUnavailable
 from gateway.event import CloudEventEncoder
 from gateway.eventlog import Cursor, DeadLetter, EventLog, Riders, ring
 from gateway.eventlog.batches import Batch
 from gateway.eventlog.ring import Ring
+from gateway.record import Recorder
 from tests.clocks import ManualClock
 from tests.eventlog.disks import Disk, everything, reading
 from tests.eventlog.test_log import Faulty
@@ -291,7 +292,7 @@ async def test_a_stop_asks_the_disk_once_more_before_it_gives_up_what_is_held(hu
     monkeypatch.setattr(outage, "RETRY_MAX_S", 3600.0)
     monkeypatch.setattr(outage, "RETRY_FIRST_S", 0.1)
     disk = Disk(log, monkeypatch)
-    recorder = record.Recorder(log, clock, commit_within_s=0.01, protected=lambda: log.next_offset)
+    recorder = Recorder(log, clock, commit_within_s=0.01, protected=lambda: log.next_offset)
     task = asyncio.create_task(recorder.run())
     disk.refuses = True
     recorder.offer([reading()])
@@ -315,13 +316,13 @@ async def test_a_stop_while_events_are_held_says_how_many_go(hurried, log, monke
 
 
 async def test_dead_letters_that_wait_for_the_disk_are_bounded(hurried, log, monkeypatch, clock):
-    monkeypatch.setattr(record, "LETTERS_MAX", 5)
+    monkeypatch.setattr(riding, "LETTERS_MAX", 5)
     disk = Disk(log, monkeypatch)
     spine = Spine(log, clock, PlayedSink())
     (event,) = await log.append([reading()])
     disk.refuses = True
     for _ in range(20):
         spine.recorder.bury(DeadLetter("home", event, "no"))
-    assert len(spine.recorder._letters) == 5
+    assert len(spine.recorder._riding.letters) == 5
     disk.refuses = False
     await spine.stop()

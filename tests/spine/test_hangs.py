@@ -72,9 +72,9 @@ async def test_a_writer_that_is_stuck_stops_the_pings_and_one_that_returns_resum
 async def test_a_commit_that_never_ends_stops_the_pings(spine, pulse_of, monkeypatch, caplog):
     append, release = spine.log.append, asyncio.Event()
 
-    async def hang(*args):
+    async def hang(*args, **at):
         await release.wait()
-        return await append(*args)
+        return await append(*args, **at)
 
     monkeypatch.setattr(spine.log, "append", hang)
     pings = pulse_of()

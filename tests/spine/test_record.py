@@ -2,7 +2,7 @@
 
 import asyncio
 
-from gateway import outage, record
+from gateway import outage, record, riding
 from gateway.clock import SystemClock
 from gateway.errors import StoreUnavailable
 from gateway.event import Event
@@ -72,10 +72,10 @@ async def test_a_refusing_disk_keeps_the_batch_in_order_and_says_so_once(tmp_pat
     log = await opened(tmp_path)
     append, refusals = log.append, iter(range(4))
 
-    async def refusing(events, riders=None):
+    async def refusing(events, riders=None, *, at=None):
         if next(refusals, None) is not None:
             raise StoreUnavailable("database or disk is full (SQLITE_FULL)")
-        return await append(events, riders)
+        return await append(events, riders, at=at)
 
     log.append = refusing
     it = Watched(log, ManualClock(), commit_within_s=0.001)
@@ -119,9 +119,9 @@ async def test_a_cursor_rides_with_events_and_not_in_every_commit(tmp_path):
     saved = []
     append = log.append
 
-    async def spied(events, riders=None):
+    async def spied(events, riders=None, *, at=None):
         saved.append(dict(riders.cursors))
-        return await append(events, riders)
+        return await append(events, riders, at=at)
 
     log.append = spied
     for n in range(1, 6):
@@ -129,11 +129,11 @@ async def test_a_cursor_rides_with_events_and_not_in_every_commit(tmp_path):
         it.recorder.offer([event(urgent=True)])
         await until(lambda n=n: len(it.batches) == n)
     assert not any(saved), "five acknowledgements in no time are not worth a page"
-    clock.pass_s(record.CURSOR_AFTER_S)
+    clock.pass_s(riding.CURSOR_AFTER_S)
     it.recorder.offer([event(urgent=True)])
     await until(lambda: len(it.batches) == 6)
     assert saved[-1] == {"home": Cursor(5)}
-    it.recorder.ride("home", Cursor(30), record.CURSOR_AFTER_ACKS)
+    it.recorder.ride("home", Cursor(30), riding.CURSOR_AFTER_ACKS)
     it.recorder.offer([event(urgent=True)])
     await until(lambda: len(it.batches) == 7)
     assert saved[-1] == {"home": Cursor(30)}
@@ -142,10 +142,10 @@ async def test_a_cursor_rides_with_events_and_not_in_every_commit(tmp_path):
 
 
 async def test_a_cursor_that_moved_after_another_was_written_is_written_without_a_further_event(tmp_path, monkeypatch):
-    monkeypatch.setattr(record, "CURSOR_AFTER_S", 0.2)
+    monkeypatch.setattr(riding, "CURSOR_AFTER_S", 0.2)
     log = await EventLog.open(tmp_path / "events.db", SystemClock())
     watched = Watched(log, SystemClock(), 0.01)
-    watched.recorder.ride("home", Cursor(1), record.CURSOR_AFTER_ACKS)  # its timer outlives the commit that it rides in
+    watched.recorder.ride("home", Cursor(1), riding.CURSOR_AFTER_ACKS)  # its timer outlives the commit that it rides in
     watched.recorder.offer([event(urgent=True)])
     await watched.recorder.flush()
     assert log.cursors["home"] == Cursor(1)
@@ -180,7 +180,7 @@ async def test_a_stop_saves_the_last_cursor(tmp_path):
 async def test_a_stop_ends_although_the_disk_refuses_and_says_what_is_lost(tmp_path, caplog):
     log = await opened(tmp_path)
 
-    async def refusing(events, riders=None):
+    async def refusing(events, riders=None, *, at=None):
         raise StoreUnavailable("gone")
 
     log.append = refusing

@@ -5,10 +5,10 @@ import itertools
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway import record, urgency
+from gateway import riding, urgency
 from gateway.clock import NS_PER_S
 from gateway.eventlog import Cursor
-from gateway.record import CURSOR_AFTER_S
+from gateway.riding import CURSOR_AFTER_S
 from gateway.urgency import PER_S_MAX, QUIET_S, STORM_S, SUBJECTS_MAX, Urgency
 from tests.clocks import ManualClock
 from tests.spine.conftest import until
@@ -150,25 +150,25 @@ async def test_trims_lie_ten_minutes_apart(tmp_path):
 
 
 async def test_acknowledgements_that_come_while_a_commit_runs_are_counted(tmp_path, monkeypatch):
-    monkeypatch.setattr(record, "CURSOR_AFTER_S", 3600.0)
+    monkeypatch.setattr(riding, "CURSOR_AFTER_S", 3600.0)
     log = await opened(tmp_path)
     it = Watched(log, ManualClock(), commit_within_s=3600)
     append, late = log.append, [Cursor(20_000)]
 
-    async def slow(events, riders=None):
+    async def slow(events, riders=None, *, at=None):
         if late:
-            it.recorder.ride("home", late.pop(), record.CURSOR_ALONE_ACKS)
-        return await append(events, riders)
+            it.recorder.ride("home", late.pop(), riding.CURSOR_ALONE_ACKS)
+        return await append(events, riders, at=at)
 
     log.append = slow
-    it.recorder.ride("home", Cursor(10_000), record.CURSOR_ALONE_ACKS)
+    it.recorder.ride("home", Cursor(10_000), riding.CURSOR_ALONE_ACKS)
     await until(lambda: log.cursors.get("home") == Cursor(20_000))
     await it.stop()
     await log.close()
 
 
 async def test_cursors_go_alone_after_their_time_or_many_acknowledgements(tmp_path, monkeypatch):
-    monkeypatch.setattr(record, "CURSOR_AFTER_S", 0.05)
+    monkeypatch.setattr(riding, "CURSOR_AFTER_S", 0.05)
     assert CURSOR_AFTER_S == 5.0
     log = await opened(tmp_path)
     clock = ManualClock()
@@ -176,8 +176,8 @@ async def test_cursors_go_alone_after_their_time_or_many_acknowledgements(tmp_pa
     it.recorder.ride("home", Cursor(3), 1)
     clock.pass_s(0.05)
     await until(lambda: log.cursors.get("home") == Cursor(3))
-    monkeypatch.setattr(record, "CURSOR_AFTER_S", 3600.0)
-    it.recorder.ride("home", Cursor(9000), record.CURSOR_ALONE_ACKS - 1)
+    monkeypatch.setattr(riding, "CURSOR_AFTER_S", 3600.0)
+    it.recorder.ride("home", Cursor(9000), riding.CURSOR_ALONE_ACKS - 1)
     it.recorder.ride("home", Cursor(9001), 1)
     await until(lambda: log.cursors.get("home") == Cursor(9001))
     assert log.next_offset == 1, "no event was needed for it"

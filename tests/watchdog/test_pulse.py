@@ -102,10 +102,11 @@ def test_a_hung_driver_is_no_hang_of_the_gateway(tmp_path, monkeypatch):
 
 def test_an_hour_with_a_disk_that_refuses_is_no_hang(tmp_path, monkeypatch):
     def spoil(gateway):
-        async def refuse(events, riders=None):
+        async def refuse(*args, **at):
             raise StoreUnavailable("disk is full")
 
         monkeypatch.setattr(gateway.log, "append", refuse)
+        monkeypatch.setattr(gateway.log, "prepare", refuse)
         gateway.recorder.note("clock.step", {})
 
     assert longest_silence(pings_of_an_hour(configuration(tmp_path, DownSink), monkeypatch, spoil)) <= EVERY_S + 5
@@ -115,12 +116,12 @@ def test_an_hour_of_commits_that_take_20_s_each_is_no_hang(tmp_path, monkeypatch
     def spoil(gateway):
         append, touch, disk = gateway.log.append, gateway.log.touch, asyncio.Lock()
 
-        async def slow(work, *args):
+        async def slow(work, *args, **at):
             async with disk:  # the writer's thread does one thing after the other
                 await asyncio.sleep(20)
-                return await work(*args)
+                return await work(*args, **at)
 
-        monkeypatch.setattr(gateway.log, "append", lambda *args: slow(append, *args))
+        monkeypatch.setattr(gateway.log, "append", lambda *args, **at: slow(append, *args, **at))
         monkeypatch.setattr(gateway.log, "touch", lambda: slow(touch))
         gateway.recorder.watch(lambda _: virtual_now() < HOUR_S and gateway.recorder.note("clock.step", {}))
         gateway.recorder.note("clock.step", {})
