@@ -71,6 +71,8 @@ class Fold:
             engine.context.number = event.offset + 1
             engine.hear(event, rule_time_of(event))
             engine.settle(engine.now, out)
+        if out:  # the next start goes on from the last record, which is one of these then
+            self._detector.time.last = out[-1].mono + engine.context.mono_ns
         return out
 
     def _control(self, event: Event) -> None:

@@ -44,9 +44,9 @@ class RuleTime:
             return 0
         gap = event.data.get("gap_ns")
         gap_ns = max(gap, 0) if isinstance(gap, int) else 0
-        self._context.gap_from = self.last
+        if gap_ns or gap is None:  # known to be nothing: nothing was missed
+            self._context.gap_from, self._context.gap_until = self.last, self.last + gap_ns
         self._begin(event, self.last + gap_ns)
-        self._context.gap_until = self.last
         return gap_ns
 
     def stepped(self, event: Event) -> None:

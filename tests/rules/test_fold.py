@@ -228,3 +228,35 @@ def test_what_was_silently_due_comes_before_what_is_said_later():
     ]  # fmt: skip
     assert not any(one.type == "rule.raised" for one in log.records)
     assert log.reread().named == []
+
+
+def test_a_start_goes_on_from_what_the_last_one_left_unsaid():
+    """An event that came late is judged at the newest time. So is what it brings, said before or after a kill."""
+    held = rule("held", hold={"channel": "c/x", "is": 1, "for": "4s"})
+    log = Log([rule("r", event={"channel": "*/x", "above": 5}), held])
+    log.open(ns(10), ns(1010))
+    log.record([event("a/x", 9, 12), event("b/x", 9, 11)])
+    del log.records[-1:]  # the kill comes between the late event and what followed from it
+    fold = log.reread()
+    left = fold.finish()
+    assert [one.mono for one in left] == [ns(12)]
+    log.runs += 1
+    log.detector.begin_run(log.run, log.next_offset)
+    log._append(left)
+    log.open(ns(11), ns(1011), 0)
+    log.record([event("c/x", 1, 11.5), event("a/x", 9, 13)])
+    log.tick(ns(16))
+    assert [one.subject for one in log.records[-2:]] == ["rule/r", "rule/held"]
+    assert log.reread().named == []
+
+
+def test_a_start_after_which_no_time_is_missing_marks_no_gap():
+    log = Log([rule("w", window={"channel": "a/x", "tumbling": "5s", "of": {"n": "count"}})])
+    for at_s, gap_ns in ((1, None), (2, 0)):
+        log.open(ns(at_s), ns(at_s), gap_ns)
+        log.record([event("a/x", 1, at_s)])
+    log.tick(ns(6))
+    log.record([event("a/x", 1, 7)])
+    log.open(ns(8), ns(8), 1)
+    log.tick(ns(11))
+    assert ["gap" in one.data for one in log.records if one.type == "rule.window"] == [False, True]
