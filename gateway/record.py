@@ -370,7 +370,7 @@ class Recorder:
         """Show what was taken to the rules. What they have to say may be urgent."""
         seen = len(self._batch)
         at = self._at._replace(offset=self._at.offset + seen)
-        self._batch += self._detection.detect(self._taken, at, self._clock.mono_ns())
+        self._batch += self._detection.detect(self._taken, at, self._judged_until_ns())
         self._taken = []
         if self._may_hurry([event for event in self._batch[seen:] if is_derived(event)]):
             self._commit_due = True
@@ -390,7 +390,12 @@ class Recorder:
         left = self._detection.recovered(self._at)
         offered = [event for event in self._batch if not is_derived(event)]
         at = self._at._replace(offset=self._at.offset + len(left))
-        self._batch = left + self._detection.detect(offered, at, self._clock.mono_ns())
+        self._batch = left + self._detection.detect(offered, at, self._judged_until_ns())
+
+    def _judged_until_ns(self) -> int:
+        """The boot time until which rules know everything: what still waits here happened before it is told late."""
+        now = self._clock.mono_ns()
+        return min(now, self._pending[0].mono) if self._pending else now
 
     def _plan_rules(self) -> None:
         if (due_ns := self._detection.deadline_mono()) is not None:

@@ -142,7 +142,7 @@ async def life(path: Path, inputs: Sequence[Event], shared: Shared, seed: int, *
             folded_from=folded_from,
             detection=detection,
         )
-        left = detection.recovered(log.run, log.next_offset)
+        left = detection.recovered(log.end)
         recorder.resume(left)
     shared.mismatches, shared.left = shared.mismatches + detection.mismatches, shared.left + len(left)
     shared.recovered += 1

@@ -5,7 +5,8 @@ import os
 
 import pytest
 
-from gateway import outage
+from gateway import outage, record
+from gateway.clock import NS_PER_S
 from gateway.detection import Detection
 from gateway.errors import LogFull, StoreUnavailable
 from gateway.event import Event
@@ -302,3 +303,31 @@ async def test_what_can_neither_be_appended_nor_detected_again_is_held_under_the
     await until(lambda: len(said(world)) == 3 and not world.log.held)
     await world.recorder.flush()
     assert await world.judged_again() == 0
+
+
+@pytest.mark.parametrize("batch", [2, 100])
+async def test_silence_is_not_said_of_events_that_still_wait_for_their_batch(tmp_path, monkeypatch, batch):
+    """After a stall of the disk more may be pending than one batch takes; time has not come further than the first."""
+    monkeypatch.setattr(record, "MAX_BATCH_EVENTS", batch)
+    clock = ManualClock()
+    log = await EventLog.open(tmp_path / "x.db", clock)
+    detection = Detection([rule("quiet", absent={"channel": "a/x", "for": "3s"})], [])
+    detection.recovered(log.end)
+    recorder = Recorder(log, clock, commit_within_s=0.01, protected=lambda: log.next_offset, detection=detection)
+    recorder.note("gateway.started", {"gap_ns": None})
+    for told in detection.announcements():
+        recorder.note(told.type, told.data, about=f"rule/{told.rule}")
+    for _ in range(9):
+        clock.pass_s(1)
+        recorder.offer([Event("reading", "a/x", clock.wall_ns(), clock.mono_ns(), 1.0, None, "good")])
+    clock.pass_s(4)
+    running = asyncio.create_task(recorder.run())
+    await recorder.flush()
+    await recorder.stop()
+    await running
+    events, _ = await everything(log)
+    await log.close()
+    said = [event for event in events if event.subject == "rule/quiet" and event.type != "rule.started"]
+    assert [(event.type, clock.mono_ns() - event.mono) for event in said] == [("rule.raised", NS_PER_S)]
+    assert [event.type for event in events].count("reading") == 9
+    assert said[0].data["gap_s"] == 3.0
