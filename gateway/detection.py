@@ -86,7 +86,7 @@ class Detection:
         if reading is None or self._detector is None:
             return []
         self._detector.begin_run(*at)
-        left = reading.finish()
+        left = reading.finish(at.offset)
         self.mismatches = reading.mismatches
         for sentence in reading.named:
             logger.warning("rules, read again: %s", sentence)
@@ -120,7 +120,7 @@ class Detection:
         for event in recorded:
             reading = Fold(self._detector)
             reading.read(event)
-            follows += reading.finish()
+            follows += reading.finish(recorded[-1].offset + 1 + len(follows))
         return follows
 
     def detect(self, events: Sequence[Event], at: LogEnd, mono_ns: int) -> list[Event]:

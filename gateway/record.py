@@ -26,21 +26,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from types import MappingProxyType
 from typing import Any
 
 import msgspec
 
 from gateway.clock import NS_PER_S, Clock, read_together
-from gateway.detection import Detection, is_derived
+from gateway.detection import Detection
 from gateway.errors import LogError, LogFull, LogMoved, StoreUnavailable
 from gateway.event import Event, sequence
-from gateway.eventlog import MAX_BATCH_EVENTS, Checkpoint, Cursor, DeadLetter, EventLog, Riders, told
-from gateway.folds import Folds, due, pack, recover
+from gateway.eventlog import MAX_BATCH_EVENTS, Cursor, DeadLetter, EventLog, Riders
+from gateway.folds import Folds
+from gateway.gathering import Gathering
 from gateway.outage import Outage
-from gateway.refused import Refused
 from gateway.riding import Riding, Snapshot
 from gateway.steps import StepWatch
 from gateway.urgency import PER_S_MAX, STORM_S, Urgency
@@ -49,7 +48,6 @@ from gateway.watchdog import Stage
 
 logger = logging.getLogger("gateway.record")
 
-PENDING_EVENTS_MAX = 20_000
 TRIM_EVERY_S = 600.0
 TRIM_AGAIN_S = 1.0
 LOOK_EVERY_S = 2.0
@@ -81,18 +79,11 @@ class Recorder:
         self._log, self._clock, self._protected = log, clock, protected
         self.commit_within_s = commit_within_s
         self._simulated = simulated
-        self._detection = detection or Detection((), ())
-        self._pending: deque[Event] = deque()
-        self._taken: list[Event] = []  # not yet seen by the detection
-        self._batch: list[Event] = []  # seen by the detection, and made to stand at `_at`
-        self._at = log.end
-        self._tried = False  # to append the batch: from then on it must not change
-        self._ahead = False  # the detection has seen what will not be recorded like that: it begins again
+        self._detection, self._folds = detection or Detection((), ()), folds
+        self._gathering = Gathering(
+            log, clock, self._detection, folds, folded_from or log.next_offset, self._own, self._tell
+        )
         self._urgent = False
-        self._dropped: Counter[str] = Counter()
-        self._folds, self._checkpoint = folds, Checkpoint(folded_from or log.next_offset, b"")
-        self._checkpoint_due = False
-        self._refused = Refused()
         self._wake = asyncio.Event()
         self._commit_due = False
         self._commit_timer, self._rules_timer = Wakeup(self._hurry), Wakeup(self._wake.set)
@@ -108,7 +99,6 @@ class Recorder:
         """Why the disk refuses, None while it does not."""
         self._outage = Outage()
         self._short = False
-        self.dropped_total = 0
         self.stage = Stage(self._forgotten)
 
     # -- what others call ---------------------------------------------------------------------------------------------
@@ -121,7 +111,12 @@ class Recorder:
     @property
     def pending(self) -> int:
         """Events that are not accepted yet, and not held in memory either."""
-        return len(self._pending) + len(self._taken) + len(self._batch)
+        return len(self._gathering)
+
+    @property
+    def dropped_total(self) -> int:
+        """Events that were let go of, because too many waited or a full log refused them. Each is told in a gap."""
+        return self._gathering.dropped_total
 
     @property
     def settled(self) -> bool:
@@ -132,10 +127,7 @@ class Recorder:
         """Take events in. Never blocks and never raises: over the bound the oldest pending events go, counted."""
         if not events:
             return
-        self._pending.extend(events)
-        while len(self._pending) > PENDING_EVENTS_MAX:
-            self._dropped[self._pending.popleft().subject] += 1
-            self.dropped_total += 1
+        self._gathering.offer(events)
         self._urgent = self._may_hurry(events) or self._urgent
         self._plan()
         if self._detection.listens(events):
@@ -199,7 +191,7 @@ class Recorder:
 
     def resume(self, left: Sequence[Event]) -> None:
         """What the run before this one had derived and not recorded is recorded first. Before `run`."""
-        self._batch, self._at = list(left), self._log.end
+        self._gathering.begin_with(left)
         if left:
             self._hurry()
 
@@ -251,8 +243,7 @@ class Recorder:
 
     @property
     def _unwritten(self) -> bool:
-        unmarked = bool(self._folds) and self._checkpoint.offset != self._log.next_offset
-        return self._offered or unmarked or self._checkpoint_due
+        return self._offered or self._gathering.unmarked
 
     @property
     def _offered(self) -> bool:
@@ -300,192 +291,66 @@ class Recorder:
             self._commit_timer.within(left)
             await self.stage.idle(self._wake.wait())
 
-    # -- a batch ------------------------------------------------------------------------------------------------------
+    # -- a commit -----------------------------------------------------------------------------------------------------
 
     async def _commit_if_due(self) -> None:
         ailing = self._log.ailing  # then there is something to be written, whatever else there is
-        await self._gather()
-        full = len(self._batch) >= MAX_BATCH_EVENTS
-        if self._commit_due or full or self._tried or ailing:
+        batch = self._gathering
+        if batch.waiting:
+            self.look_at_clock()
+        derived = await batch.gather(last=self._stopping)
+        self._urgent = self._urgent and bool(batch.waiting)
+        if self._may_hurry(derived) or self._commit_due or batch.full or batch.tried or ailing:
             self._commit_due = False
             await self._commit(ailing=ailing)
-        elif self._batch:
+        elif batch.batch:
             self._commit_timer.within(self.commit_within_s)
         self._plan_rules()
 
-    async def _gather(self) -> None:
-        """Have the batch hold what was offered, what follows from it, and what is due by now.
-
-        Raises:
-            StoreUnavailable: the disk refuses, and until it does not, nobody knows where events would stand.
-        """
-        if self._tried:
-            return
-        if not self._batch:
-            self._tell_own()
-            self._at = self._log.end
-        if not self._batch:
-            self._mark()
-        self._take()
-        await self._admit()
-        if not self._batch:
-            self._tell_own()
-            self._at = self._log.end
-        self._detect()
-
-    def _take(self) -> None:
-        """Go on to what was offered, as far as it fits."""
-        if self._pending:
-            self.look_at_clock()
-        room = MAX_BATCH_EVENTS - len(self._batch) - len(self._taken)
-        if room <= 0:
-            return
-        self._taken += self._gaps()
-        for _ in range(min(room, len(self._pending))):
-            self._taken.append(self._pending.popleft())
-        self._urgent = self._urgent and bool(self._pending)
-
-    def _gaps(self) -> Iterator[Event]:
-        """What is to be told of events that are not in the log."""
-        if self._dropped:
-            data, self._dropped = told(self._dropped.total(), self._dropped), Counter()
-            yield self._own("log.gap", data, "overload")
-        new = not (self._batch or self._taken)  # what was refused counts as told once such a batch is taken
-        if new and (refused := self._refused.to_tell(self._clock.mono_ns(), last=self._stopping)) is not None:
-            yield msgspec.structs.replace(self._own("log.gap", refused, "full"), urgent=True)
-        if (lost := self._log.faults.take_lost()) is not None:
-            yield self._own("log.gap", lost, "memory")
-
-    async def _admit(self) -> None:
-        """What a full log refuses goes before rules see it: they must know what is recorded, and nothing else."""
-        ready = self._log.admit if self._batch else self._log.prepare
-        for urgent_too in (False, True):
-            try:
-                return await ready(self._taken)
-            except LogFull as full:
-                self._taken = self._left(full, self._taken, urgent=urgent_too)
-        return None
-
-    def _detect(self) -> None:
-        """Show what was taken to the rules. What they have to say may be urgent."""
-        seen = len(self._batch)
-        at = self._at._replace(offset=self._at.offset + seen)
-        self._batch += self._detection.detect(self._taken, at, self._judged_until_ns())
-        self._taken = []
-        if self._may_hurry([event for event in self._batch[seen:] if is_derived(event)]):
-            self._commit_due = True
-
-    async def _detect_again(self) -> None:
-        """The batch stands elsewhere than it was made for, or without some of its events: begin at the log's end.
-
-        Raises:
-            StoreUnavailable: it cannot be read; nothing has changed.
-        """
-        fresh = self._detection.fresh()
-        if own := {name: fresh for name, fold in self._folds.items() if fold is self._detection}:
-            await recover(self._log, own)
-        self._tell_own(heard=True)
-        self._detection.become(fresh)
-        self._at, self._ahead, self._tried = self._log.end, False, False
-        left = self._detection.recovered(self._at)
-        offered = [event for event in self._batch if not is_derived(event)]
-        at = self._at._replace(offset=self._at.offset + len(left))
-        self._batch = left + self._detection.detect(offered, at, self._judged_until_ns())
-
-    def _judged_until_ns(self) -> int:
-        """The boot time until which rules know everything: what still waits here happened before it is told late."""
-        now = self._clock.mono_ns()
-        return min(now, self._pending[0].mono) if self._pending else now
-
-    def _plan_rules(self) -> None:
-        if (due_ns := self._detection.deadline_mono()) is not None:
-            self._rules_timer.within(max(0.0, (due_ns - self._clock.mono_ns()) / NS_PER_S))
-
-    def _mark(self) -> None:
-        """Between two batches: whether a checkpoint of what was before the next one goes with it."""
-        at, since = self._log.next_offset, self._log.next_offset - self._checkpoint.offset
-        last = self._stopping and not self.pending
-        if self._folds and since and (last or due(since, at - self._log.first_offset)):
-            self._checkpoint, self._checkpoint_due = Checkpoint(at, pack(self._folds)), True
-
-    def _own(self, event_type: str, data: dict[str, Any], reason: str = "") -> Event:
-        """An event about the gateway itself, of now."""
-        now, mono = read_together(self._clock)
-        synced, simulated = self._clock.synced(), self._simulated
-        return Event(event_type, "gateway", now, mono, reason=reason, data=data, synced=synced, simulated=simulated)
-
-    # -- a commit -----------------------------------------------------------------------------------------------------
-
     async def _commit(self, *, ailing: bool) -> None:
         """Commit the batch with what rides along; then tell who watches."""
-        checkpoint = self._checkpoint if self._checkpoint_due else None
-        riders = self._riding.aboard(checkpoint, last=self._stopping)
-        if not self._batch and not riders and not ailing:
+        batch = self._gathering
+        riders = self._riding.aboard(batch.checkpoint, last=self._stopping)
+        if not batch.batch and not riders and not ailing:
             return
         stamped = await self._append(riders)
-        self._batch, self._tried = self._batch[len(stamped) :], False
-        self._at = self._at._replace(offset=self._at.offset + len(stamped))
+        batch.committed(stamped)
         self._riding.rode(riders)
-        self._checkpoint_due = False
         self._recovered()
         self._show(stamped)
         await self._trim()
 
     async def _append(self, riders: Riders) -> list[Event]:
-        """The first part of the batch that fits. A log that is full and set to refuse takes what is urgent, or nothing.
-
-        Then rules must not have seen the rest: what is left is detected again.
-        """
-        urgent_too = False
+        """A log that is full and set to refuse takes what is urgent, or only what rides along."""
+        batch, urgent_too = self._gathering, False
         while True:
-            if self._ahead:
-                await self._detect_again()
-            self._tried = True
-            some = self._batch[:MAX_BATCH_EVENTS]
+            part = await batch.next_part()
             try:
-                stamped = await self._log.append(some, riders, at=self._at)
+                return await self._log.append(part, riders, at=batch.at)
             except LogFull as full:
-                self._batch = self._left(full, self._batch, urgent=urgent_too)
-                urgent_too = self._ahead = True
+                batch.refused(full, urgent=urgent_too)
+                urgent_too = True
             except LogMoved as moved:
                 logger.debug("%s", moved)
-                self._ahead = True
-            else:
-                self._refused.taken(some, self._clock.mono_ns())
-                return stamped
+                batch.moved()
 
     async def _hold(self, wait_s: float) -> None:
-        """Take the batch in memory only, until the disk is asked again. Riders wait."""
-        if not self._batch:
-            self._at = self._log.end_in_memory
-        if not self._tried:
-            self._take()
-            self._detect()
-        while self._batch:
-            some = self._batch[:MAX_BATCH_EVENTS]
-            stamped = await self._log.keep_in_memory(some, self._at)
-            self._batch, self._tried = self._batch[len(some) :], False
-            self._at = self._at._replace(offset=self._at.offset + len(some))
+        """Take events in memory only, until the disk is asked again. Riders wait."""
+        batch = self._gathering
+        batch.gather_in_memory()
+        while batch.batch:
+            stamped = await self._log.keep_in_memory(batch.batch[:MAX_BATCH_EVENTS], batch.at)
+            batch.held(stamped)
             self._show(stamped)
         self._commit_timer.within(wait_s)
         self._plan_rules()
 
-    def _tell_own(self, *, heard: bool = False) -> None:
-        """The log recorded something by itself: who watches is told, and the rules unless they have `heard` it."""
-        own = self._log.take_own()
-        if not own:
-            return
-        self._tell(own)
-        if not heard:
-            self._at = self._log.end
-            self._batch += self._detection.hear(own)
-
     def _show(self, stamped: list[Event]) -> None:
         """Tell who watches, and go on with what came meanwhile."""
         self._tell(stamped)
-        if self._batch:
+        if self._gathering.batch:
             self._hurry()
-        elif self._pending:
+        elif self._gathering.waiting:
             self._plan()
 
     def _tell(self, stamped: list[Event]) -> None:
@@ -494,12 +359,15 @@ class Recorder:
         for committed in tuple(self._watchers):
             committed(stamped)
 
-    def _left(self, full: LogFull, events: list[Event], *, urgent: bool) -> list[Event]:
-        if not self._refused.full:
-            logger.error("%s", full)
-        left = self._refused.without(events, urgent=urgent)
-        self.dropped_total += len(events) - len(left)
-        return left
+    def _plan_rules(self) -> None:
+        if (due_ns := self._detection.deadline_mono()) is not None:
+            self._rules_timer.within(max(0.0, (due_ns - self._clock.mono_ns()) / NS_PER_S))
+
+    def _own(self, event_type: str, data: dict[str, Any], reason: str = "") -> Event:
+        """An event about the gateway itself, of now."""
+        now, mono = read_together(self._clock)
+        synced, simulated = self._clock.synced(), self._simulated
+        return Event(event_type, "gateway", now, mono, reason=reason, data=data, synced=synced, simulated=simulated)
 
     # -- urgency ------------------------------------------------------------------------------------------------------
 
@@ -526,7 +394,7 @@ class Recorder:
 
     def _plan(self) -> None:
         """What is pending goes at once, or waits for company."""
-        if self._urgent or len(self._pending) >= MAX_BATCH_EVENTS:
+        if self._urgent or self._gathering.waiting >= MAX_BATCH_EVENTS:
             self._hurry()
         else:
             self._commit_timer.within(self.commit_within_s)
@@ -568,7 +436,7 @@ class Recorder:
 
     async def _trim(self) -> None:
         """Forget what is beyond the bounds, now and then, while no batch waits: the log may have something to say."""
-        if self._clock.mono_ns() >= self._trim_at_ns and not self._batch:
+        if self._clock.mono_ns() >= self._trim_at_ns and not self._gathering.batch:
             self._trim_at_ns = self._clock.mono_ns() + round(TRIM_EVERY_S * NS_PER_S)
             if await self._log.trim(self._protected()):
                 self.trim_soon()

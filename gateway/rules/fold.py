@@ -14,6 +14,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
+import msgspec
+
 from gateway.event import Event
 from gateway.rules.detect import CONTROL, Detector
 from gateway.rules.idle import DERIVED
@@ -28,9 +30,9 @@ class Fold:
     def __init__(self, detector: Detector) -> None:
         self._detector, self._engine = detector, detector.engine
         self._engine.expected = []
-        self._ended: list[Event] = []
         self._gap: tuple[Event, int] | None = None  # a start whose downtime is still being told
         self.records = 0
+        self._end = 0
         self.mismatches = 0
         """Derived events that are in the log and were not derived again, or the other way round, or differ."""
         self.named: list[str] = []
@@ -43,6 +45,7 @@ class Fold:
     def read(self, event: Event) -> None:
         """One record."""
         self.records += 1
+        self._end = event.offset + 1
         engine, here = self._engine, self._engine.context
         here.begin_run(event.run, event.offset)
         if event.type in DERIVED:
@@ -55,21 +58,25 @@ class Fold:
             self._control(event)
             return
         at = max(self._detector.time.of(event), engine.now)
+        engine.until(at, [])
+        here.number = event.offset  # what was due has none yet: it is not recorded
         engine.judge(event, at, [])
 
-    def finish(self) -> list[Event]:
+    def finish(self, next_offset: int | None = None) -> list[Event]:
         """The end of the log. Returns what a crash left unrecorded, to be recorded now: mostly nothing.
 
-        From here on the engine derives for real.
+        It will stand from `next_offset` on; that of the last record + 1 unless told. From here on the engine derives
+        for real.
         """
         self._end_gap()
         engine = self._engine
         left, engine.expected = engine.expected or [], None
         out: list[Event] = []
         for event in left:
-            out.append(event)
-            engine.context.number = event.offset + 1
-            engine.hear(event, rule_time_of(event))
+            number = (next_offset or self._end) + len(out)
+            out.append(msgspec.structs.replace(event, offset=number))
+            engine.context.number = number + 1
+            engine.hear(out[-1], rule_time_of(event))
             engine.settle(engine.now, out)
         if out:  # the next start goes on from the last record, which is one of these then
             self._detector.time.last = out[-1].mono + engine.context.mono_ns

@@ -26,7 +26,7 @@ from time import monotonic, sleep
 from typing import Any
 from unittest import mock
 
-from gateway import folds, record
+from gateway import folds, gathering
 from gateway.clock import NS_PER_S
 from gateway.detection import Detection
 from gateway.event import Event
@@ -191,7 +191,7 @@ def watched(shared: Shared) -> Iterator[None]:
     with (
         mock.patch.object(store.Store, "transaction", written),
         mock.patch.object(Detection, "detect", detected),
-        mock.patch.object(record, "MAX_BATCH_EVENTS", BATCH_EVENTS),
+        mock.patch.object(gathering, "MAX_BATCH_EVENTS", BATCH_EVENTS),
         mock.patch.object(folds, "EVENTS_MAX", CHECKPOINT_EVENTS),
     ):
         yield

@@ -5,12 +5,12 @@ import os
 
 import pytest
 
-from gateway import outage, record
+from gateway import gathering, outage
 from gateway.clock import NS_PER_S
 from gateway.detection import Detection
 from gateway.errors import LogFull, StoreUnavailable
 from gateway.event import Event
-from gateway.eventlog import Cursor, EventLog, LogEnd
+from gateway.eventlog import TELL_EVERY_S, Cursor, EventLog, LogEnd
 from gateway.folds import recover
 from gateway.record import Recorder
 from tests.clocks import ManualClock
@@ -74,7 +74,7 @@ class World:
 
     async def detected(self):
         """Wait until rules have seen everything."""
-        await until(lambda: not self.recorder._pending and not self.recorder._taken)
+        await until(lambda: not self.recorder._gathering.waiting and not self.recorder._gathering._taken)
 
     async def close(self):
         await self.recorder.stop()
@@ -227,7 +227,7 @@ async def test_what_a_full_log_refuses_was_never_seen_by_the_rules(tmp_path):
     await world.open(size_bytes_max=MB, when_full="refuse")
     world.recorder.ride("far", Cursor(1), 10_000)
     while not world.recorder.dropped_total:
-        world.recorder.offer([reading(subject=f"water/{os.urandom(400).hex()}") for _ in range(40)])
+        world.recorder.offer([reading(subject=f"water/{os.urandom(40).hex()}") for _ in range(40)])
         await world.recorder.flush()
     for _ in range(4):
         world.offer("air/a", 1.0)
@@ -308,7 +308,7 @@ async def test_what_can_neither_be_appended_nor_detected_again_is_held_under_the
 @pytest.mark.parametrize("batch", [2, 100])
 async def test_silence_is_not_said_of_events_that_still_wait_for_their_batch(tmp_path, monkeypatch, batch):
     """After a stall of the disk more may be pending than one batch takes; time has not come further than the first."""
-    monkeypatch.setattr(record, "MAX_BATCH_EVENTS", batch)
+    monkeypatch.setattr(gathering, "MAX_BATCH_EVENTS", batch)
     clock = ManualClock()
     log = await EventLog.open(tmp_path / "x.db", clock)
     detection = Detection([rule("quiet", absent={"channel": "a/x", "for": "3s"})], [])
@@ -331,3 +331,48 @@ async def test_silence_is_not_said_of_events_that_still_wait_for_their_batch(tmp
     assert [(event.type, clock.mono_ns() - event.mono) for event in said] == [("rule.raised", NS_PER_S)]
     assert [event.type for event in events].count("reading") == 9
     assert said[0].data["gap_s"] == 3.0
+
+
+async def test_what_comes_while_the_fate_of_a_batch_is_unknown_is_held_behind_it(world, monkeypatch):
+    monkeypatch.setattr(outage, "HOLD_AFTER_S", 0.02)
+    monkeypatch.setattr(outage, "RETRY_FIRST_S", 0.01)
+    disk = Disk(world.log, monkeypatch)
+    world.log._head.store._writer = Faulty(world.log._head.store._writer, after=True)
+    world.offer("air/t", 31.0)
+    await until(lambda: world.recorder.trouble)
+    disk.refuses = True
+    world.offer("air/a", 1.0)
+    world.offer("air/b", 1.0)
+    await until(lambda: len(said(world)) == 2)
+    disk.refuses = False
+    await until(lambda: not world.log.held)
+    await world.recorder.flush()
+    events, gaps = await everything(world.log)
+    assert gaps == []
+    assert [event.id for event in events] == [event.id for event in world.committed]
+    assert [event.subject for event in events if event.type == "reading"] == ["air/t", "air/a", "air/b"]
+    assert await world.judged_again() == 0
+
+
+async def test_what_the_log_has_to_say_is_said_between_batches_also_when_nothing_else_happens(world, monkeypatch):
+    monkeypatch.setattr("gateway.record.LOOK_EVERY_S", 0.001)
+    await world.close()
+    gap_rule = rule("gap", event={"type": "log.gap"})
+    await world.open((*RULES, gap_rule), size_bytes_max=MB)
+    world.recorder.ride("far", Cursor(1), 10_000)
+    world.offer("air/a", 1.0)
+    while world.log.events_trimmed_unread < 200:
+        world.recorder.offer([reading(subject=f"water/{os.urandom(40).hex()}") for _ in range(40)])
+        await world.recorder.flush()
+    assert ("rule.matched", "rule/gap") in said(world), "the first is told at once, inside a batch"
+    world.committed.clear()
+    watching = asyncio.create_task(world.recorder.watch_clock())
+    while not world.log._retention._loss:
+        world.recorder.offer([reading(subject=f"water/{os.urandom(40).hex()}") for _ in range(40)])
+        await world.recorder.flush()
+    world.clock.pass_s(TELL_EVERY_S)
+    await until(lambda: ("rule.matched", "rule/gap") in said(world))
+    gap, matched = [event for event in world.committed if event.type in {"log.gap", "rule.matched"}][-2:]
+    assert (gap.type, matched.cause) == ("log.gap", gap.id)
+    await world.close()
+    await watching

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from gateway import outage, record, riding
+from gateway import gathering, outage, riding
 from gateway.clock import SystemClock
 from gateway.errors import StoreUnavailable
 from gateway.event import Event
@@ -94,7 +94,7 @@ async def test_a_refusing_disk_keeps_the_batch_in_order_and_says_so_once(tmp_pat
 
 
 async def test_what_overflows_while_the_disk_refuses_is_counted_exactly_in_a_gap(tmp_path, monkeypatch):
-    monkeypatch.setattr(record, "PENDING_EVENTS_MAX", 100)
+    monkeypatch.setattr(gathering, "PENDING_EVENTS_MAX", 100)
     log = await opened(tmp_path)
     recorder = Recorder(log, ManualClock(), commit_within_s=0.001, protected=lambda: 1)
     for n in range(250):
