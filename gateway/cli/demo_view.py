@@ -102,7 +102,7 @@ class Lines:
 
 def _deed(at_s: float, subject: str, said: str) -> str:
     when = f"{datetime.fromtimestamp(at_s).astimezone():%H:%M:%S.%f}"[:-3]
-    return f"{when}  {look.pad(subject, SUBJECT_COLUMNS)}  {click.style(said, dim=True)}"
+    return f"{click.style(when, dim=True)}  {look.pad(subject, SUBJECT_COLUMNS)}  {click.style(said, dim=True)}"
 
 
 def _reading(event: Seen) -> str:

@@ -128,7 +128,8 @@ def waits_for(rule: RuleConfig) -> str:
     if when.window is not None and when.window.tumbling_s:
         return f"every {look.duration(when.window.tumbling_s)}"
     if when.sequence is not None and when.sequence.within_s:
-        return f"within {look.duration(when.sequence.within_s)}"
+        is_absence = when.sequence.steps[-1].kind == "not"
+        return f"{'nothing for' if is_absence else 'within'} {look.duration(when.sequence.within_s)}"
     return ""
 
 

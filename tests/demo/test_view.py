@@ -204,6 +204,7 @@ rules:
 - {id: minute, when: {window: {type: reading, tumbling: 1m, of: {avg: avg, max: max}}}}
 - {id: entry, when: {sequence: {within: 15s, steps: [{type: input}, {type: state, is: open}]}}}
 - {id: forced, when: {event: {type: state, is: open}}}
+- {id: left, when: {sequence: {within: 30s, steps: [{type: state, is: open}, {not: {type: input}}]}}}
 """,
     "gateway.yaml",
     Plugins(),
@@ -303,9 +304,10 @@ def test_the_summary_says_how_often_rules_fired_and_what_the_others_wait_for():
     said = ANSI.sub("", summary(Shown(TALLY, {"knock": 1200, "forced": 2, "entry": 2}), RULES))
 
     lines = said[said.index("  rules") :].splitlines()
-    assert lines[0] == "  rules         7 in force, fired 1 204 times: knock 1 200, entry 2, forced 2"
+    assert lines[0] == "  rules         8 in force, fired 1 204 times: knock 1 200, entry 2, forced 2"
     assert " ".join(" ".join(lines[1:]).split()) == (
-        "not yet: hot (lasting 5 min), warms (over 30 s), silent (silent for 90 s), minute (every 60 s)"
+        "not yet: hot (lasting 5 min), warms (over 30 s), silent (silent for 90 s), minute (every 60 s), "
+        "left (nothing for 30 s)"
     )
 
 
