@@ -118,14 +118,17 @@ class FollowedSwitch:
         if self._thread.ident is not None:
             self._thread.join()
 
+    def look(self) -> None:
+        """Do what the world has the switch do by now."""
+        switch, now_s = self._pins.pin(self._pin), self._world.now_s()
+        if self._is_pressed(now_s) != self._pressed:
+            self._pressed = not self._pressed
+            switch.touch(pressed=self._pressed, now_s=now_s)
+        switch.settle(now_s)
+
     def _follow(self) -> None:
-        switch = self._pins.pin(self._pin)
         while not self._stop.wait(TICK_S):
-            now_s = self._world.now_s()
-            if self._is_pressed(now_s) != self._pressed:
-                self._pressed = not self._pressed
-                switch.touch(pressed=self._pressed, now_s=now_s)
-            switch.settle(now_s)
+            self.look()
 
     def _is_pressed(self, now_s: float) -> bool:
         try:

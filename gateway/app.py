@@ -52,7 +52,8 @@ class Gateway:
     """A whole gateway, running inside its `async with`.
 
     `simulate` runs the devices in a simulated world. It also replaces every sink by the console, unless `live_sinks`:
-    trying the production YAML must not disturb production. `socket` is where commands find it, None for nowhere.
+    trying the production YAML must not disturb production. So do actions of rules then only say what they would do
+    outside, and with `rehearse` in any case. `socket` is where commands find it, None for nowhere.
     `load` reads the configuration anew for a reload, `tell` takes what systemd wants to know of one.
     """
 
@@ -64,6 +65,7 @@ class Gateway:
         random: Random | None = None,
         simulate: bool = False,
         live_sinks: bool = False,
+        rehearse: bool = False,
         socket: Path | None = None,
         load: Load | None = None,
         tell: Tell = lambda _: None,
@@ -75,7 +77,7 @@ class Gateway:
         self.reloads = Reloads(load, self._reload, tell)
         self.answers = Answers(self)
         self._control = ControlServer(socket, self.answers.calls, self.answers.streams) if socket else None
-        self._rehearsal = simulate and not live_sinks
+        self._rehearsal = rehearse or (simulate and not live_sinks)
         self._http: HttpServer | None = None
         self._random = random or Random()
         self._tasks = Tasks()

@@ -38,15 +38,6 @@ CONNECT_WITHIN_S = 5.0
 ARRIVE_WITHIN_S = 5.0
 
 
-class Data(msgspec.Struct):
-    """What the demo shows of a CloudEvent's `data`."""
-
-    value: Value = None
-    unit: str | None = None
-    quality: Quality | None = None
-    reason: str = ""
-
-
 class Seen(msgspec.Struct):
     """An event as the witness received it."""
 
@@ -55,8 +46,25 @@ class Seen(msgspec.Struct):
     subject: str
     time: str
     sequence: str
-    data: Data
+    data: dict[str, Any] = {}
     simulated: bool = False
+    causationid: str = ""
+
+    @property
+    def value(self) -> Value:
+        return self.data.get("value")
+
+    @property
+    def unit(self) -> str | None:
+        return self.data.get("unit")
+
+    @property
+    def quality(self) -> Quality | None:
+        return self.data.get("quality")
+
+    @property
+    def reason(self) -> str:
+        return str(self.data.get("reason", ""))
 
     @property
     def kind(self) -> str:
@@ -207,7 +215,11 @@ class Demo:
     def __init__(self, config: Config, port: int, folder: Path, arrived: Callable[[Seen, bool], None]) -> None:
         """`config` is any configuration, read with `simulate=True`; its sinks and its log are left alone."""
         self._gateway = Gateway(
-            demo_config(config, port, folder, Plugins()), clock=SystemClock(), simulate=True, live_sinks=True
+            demo_config(config, port, folder, Plugins()),
+            clock=SystemClock(),
+            simulate=True,
+            live_sinks=True,
+            rehearse=True,
         )
         self._witness = Witness(port, arrived)
         self._started = False

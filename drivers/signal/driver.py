@@ -6,7 +6,7 @@ are simulated.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
@@ -57,8 +57,9 @@ class SignalDevice(PolledDriver):
     Options = SignalOptions
     synthetic = True
 
-    def __init__(self, sources: Mapping[str, Source]) -> None:
-        self._sources = sources
+    def __init__(self, sources: Mapping[str, Source], occurrences: Collection[str] = ()) -> None:
+        """`occurrences` are the channels on which an empty word means that nothing occurs."""
+        self._sources, self._occurrences = sources, occurrences
 
     @classmethod
     def channels(cls, options: Any) -> tuple[Channel, ...]:
@@ -76,7 +77,9 @@ class SignalDevice(PolledDriver):
     def simulate(cls, options: SignalOptions, world: World) -> SignalDevice:
         from drivers.signal.simulator import sources  # noqa: PLC0415 - only where something is simulated
 
-        return cls(sources(options, world))
+        occurrences = {name for name, spec in options.signals.items() if spec.quantity == "occurrence"}
+        return cls(sources(options, world), occurrences)
 
     def read(self) -> Sequence[Reading]:
-        return tuple(Reading(channel, source()) for channel, source in self._sources.items())
+        values = [(channel, source()) for channel, source in self._sources.items()]
+        return tuple(Reading(name, value) for name, value in values if value != "" or name not in self._occurrences)

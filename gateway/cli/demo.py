@@ -43,11 +43,12 @@ def demo(for_s: float | None, file: Path | None, kind: str | None) -> None:
 
     path = file or share("config") / "gateway.yaml"
     config = load_config(path, Plugins(), simulate=True)
-    tally = asyncio.run(show(config, find_broker(kind), for_s))
-    click.echo(summary(tally))
-    click.echo(f"\nNext: copy {_near(path)}, change it, and see it with `gateway demo --config FILE`.")
+    shown = asyncio.run(show(config, find_broker(kind), for_s))
+    click.echo(summary(shown, config.rules))
+    copied = " and ".join([str(_near(path)), *(file.name for file in config.files[1:])])
+    click.echo(f"\nNext: copy {copied}, change what you like, and see it with `gateway demo --config FILE`.")
     click.echo("README.md wires the first real sensor.")
-    sys.exit(1 if tally.lost else 0)
+    sys.exit(1 if shown.tally.lost else 0)
 
 
 def _near(path: Path) -> Path:

@@ -11,8 +11,10 @@ import yaml
 
 from gateway.config import load_config, parse_config
 from gateway.config.host import Host
+from gateway.config.rules import written
 from gateway.config.schema import build_schema
 from gateway.plugins import Plugins
+from gateway.rules.select import names
 from tests.config.parts import HOST
 from tests.config.test_readme import PAGE
 
@@ -109,6 +111,23 @@ def test_the_shipped_configuration_is_right_and_calm():
     config = load_config(SHIPPED, INSTALLED, simulate=True, host=HOST)
     assert config.devices
     assert config.warnings == ()
+
+
+def test_on_a_real_machine_nothing_that_is_made_of_signals_sounds_an_alarm():
+    """What the shipped configuration sends or switches follows from real devices; signals are only logged."""
+    config = load_config(SHIPPED, INSTALLED, host=HOST)
+    synthetic = [
+        (channel.kind, f"{device.id}/{channel.name}")
+        for device in config.devices
+        if device.driver.synthetic
+        for channel in device.declared
+    ]
+    assert len(synthetic) == 3
+    for rule in config.rules:
+        actions = [*rule.do, *rule.on_cleared, *(rule.on_timeout.do if rule.on_timeout else ())]
+        if any(action.log is None for action in actions):
+            sources = [source for source, steps in written(rule) if steps[0] == "when"]
+            assert not [one for source in sources for one in synthetic if names(source)(*one)], rule.id
 
 
 @pytest.mark.parametrize("example", re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL))

@@ -16,7 +16,20 @@ globals().update({suite.__name__: suite for suite in map(contract_of, PLUGINS.dr
 
 
 def test_our_drivers_are_registered() -> None:
-    ours = {"adc", "button", "buzzer", "distance", "hwmon", "iio", "motion", "output", "pwm", "signal", "system"}
+    ours = {
+        "adc",
+        "button",
+        "buzzer",
+        "contact",
+        "distance",
+        "hwmon",
+        "iio",
+        "motion",
+        "output",
+        "pwm",
+        "signal",
+        "system",
+    }
     ours |= {"thermal", "w1"}
     assert ours <= set(PLUGINS.driver_names())
 

@@ -47,6 +47,18 @@ def test_it_follows_its_signals_by_the_clock_of_the_world() -> None:
     )
 
 
+def test_an_empty_word_is_no_occurrence_but_is_a_text() -> None:
+    values = {"steps": {"values": ["ann", ""], "each": "1s"}}
+    device = SignalDevice.simulate(
+        options(scan={"quantity": "occurrence", **values}, note={"quantity": "text", **values}),
+        World({}, lambda: now_s),
+    )
+    now_s = 0.5
+    assert device.read() == (Reading("scan", "ann"), Reading("note", "ann"))
+    now_s = 1.5
+    assert device.read() == (Reading("note", ""),)
+
+
 def test_an_unplugged_signal_makes_the_whole_read_fail() -> None:
     unplugged = {"quantity": "load", "constant": 1, "unplugged": {"every": "10s", "for": "2s"}}
     device = SignalDevice.simulate(options(a={"quantity": "load", "constant": 1}, b=unplugged), World({}, lambda: 9.0))

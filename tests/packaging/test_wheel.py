@@ -26,7 +26,16 @@ def read(archive, name):
     return archive.read(next(found for found in archive.namelist() if found.endswith(name))).decode()
 
 
-@pytest.mark.parametrize("name", ["config/gateway.yaml", "systemd/gateway.service", "systemd/gateway.sysusers.conf"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "config/gateway.yaml",
+        "config/rules.yaml",
+        "config/rules.cases.yaml",
+        "systemd/gateway.service",
+        "systemd/gateway.sysusers.conf",
+    ],
+)
 def test_it_carries_the_data_that_the_commands_need(wheel, name):
     assert wheel.read(f"gateway/_data/{name}") == (ROOT / name).read_bytes()
 

@@ -143,7 +143,7 @@ def test_a_long_value_is_cut():
 @pytest.mark.parametrize("sample", SAMPLES, ids=[str(path.relative_to(ROOT)) for path in SAMPLES])
 def test_whatever_is_installed_a_file_read_twice_is_the_same(sample, simulate):
     text = sample.read_text(encoding="utf-8")
-    once, twice = (parse_config(text, "gateway.yaml", Plugins(), simulate=simulate, host=HOST) for _ in range(2))
+    once, twice = (parse_config(text, str(sample), Plugins(), simulate=simulate, host=HOST) for _ in range(2))
     plan = plan_reload(once, twice)
     assert once.devices
     assert not plan.devices.stopping | plan.sinks.stopping
