@@ -11,7 +11,7 @@ from gateway.rules.timers import Timers
 RUNS_MAX: Final = 256
 """Runs whose offsets can be told from those of others; a state that survives more restarts names an id too new."""
 
-SNAPSHOT_VERSION: Final = 1
+SNAPSHOT_VERSION: Final = 2
 """Of what an engine keeps of itself."""
 
 _NO_EVENT: Final = Event("", "", 0, 0)

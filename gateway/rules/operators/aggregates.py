@@ -20,7 +20,15 @@ class Aggregate:
     """One accumulator. `add` takes every usable value; `result` is asked at `end` (ns) and may be asked again."""
 
     __slots__: ClassVar[tuple[str, ...]] = ()
+    fields: ClassVar[tuple[str, ...]] = ()
+    """What `dump` keeps: the slots of the class and of those above it."""
     numeric: ClassVar[bool] = True
+    """Whether it takes numbers only."""
+    has_unit: ClassVar[bool] = True
+    """Whether the result is in the unit of the values."""
+
+    def __init_subclass__(cls) -> None:
+        cls.fields = tuple(name for one in reversed(cls.__mro__) for name in one.__dict__.get("__slots__", ()))
 
     def add(self, value: Any, at: int) -> None:
         raise NotImplementedError
@@ -28,17 +36,23 @@ class Aggregate:
     def result(self, end: int) -> Value:
         raise NotImplementedError
 
+    @property
+    def forgotten(self) -> int:
+        """Values that are not in the result because there was no room for them."""
+        return 0
+
     def dump(self) -> list[Any]:
-        return [getattr(self, name) for name in self.__slots__]
+        return [getattr(self, name) for name in self.fields]
 
     def load(self, kept: list[Any]) -> None:
-        for name, value in zip(self.__slots__, kept, strict=True):
+        for name, value in zip(self.fields, kept, strict=True):
             setattr(self, name, value)
 
 
 class Count(Aggregate):
     __slots__ = ("n",)
     numeric = False
+    has_unit = False
 
     def __init__(self) -> None:
         self.n = 0
@@ -53,6 +67,8 @@ class Count(Aggregate):
 
 
 class Sum(Aggregate):
+    """`lost` is what rounding took from `sum` on the way."""
+
     __slots__ = ("lost", "n", "sum")
 
     def __init__(self) -> None:
@@ -76,47 +92,35 @@ class Sum(Aggregate):
 class Average(Sum):
     __slots__ = ()
 
-    def dump(self) -> list[Any]:
-        return [self.lost, self.n, self.sum]
-
-    def load(self, kept: list[Any]) -> None:
-        self.lost, self.n, self.sum = kept
-
     def result(self, end: int) -> Value:
         del end
         return (self.sum + self.lost) / self.n if self.n else None
 
 
-class Least(Aggregate):
-    __slots__ = ("value",)
+class TimeWeighted(Sum):
+    """The average in which each value counts for as long as it lasted; the last one lasts until the window's end.
+
+    The sum is that of value times ns, of the values before the last.
+    """
+
+    __slots__ = ("at", "since", "value")
 
     def __init__(self) -> None:
-        self.value: Value = None
+        super().__init__()
+        self.at, self.since, self.value = 0, 0, None
 
     def add(self, value: Any, at: int) -> None:
-        del at
-        if self.value is None or value < self.value:
-            self.value = value
+        if self.value is None:
+            self.since = at
+        else:
+            super().add(self.value * (at - self.at), at)
+        self.at, self.value = at, value
 
     def result(self, end: int) -> Value:
-        del end
-        return self.value
-
-
-class Most(Aggregate):
-    __slots__ = ("value",)
-
-    def __init__(self) -> None:
-        self.value: Value = None
-
-    def add(self, value: Any, at: int) -> None:
-        del at
-        if self.value is None or value > self.value:
-            self.value = value
-
-    def result(self, end: int) -> Value:
-        del end
-        return self.value
+        if self.value is None:
+            return None
+        span = end - self.since
+        return (self.sum + self.lost + self.value * (end - self.at)) / span if span > 0 else self.value
 
 
 class Deviation(Aggregate):
@@ -137,59 +141,54 @@ class Deviation(Aggregate):
         return math.sqrt(max(self.squares, 0.0) / self.n) if self.n else None
 
 
-class First(Aggregate):
+class OneOf(Aggregate):
+    """One of the values, None before the first: the subclass says which."""
+
     __slots__ = ("value",)
-    numeric = False
 
     def __init__(self) -> None:
         self.value: Value = None
+
+    def result(self, end: int) -> Value:
+        del end
+        return self.value
+
+
+class Least(OneOf):
+    __slots__ = ()
+
+    def add(self, value: Any, at: int) -> None:
+        del at
+        if self.value is None or value < self.value:
+            self.value = value
+
+
+class Most(OneOf):
+    __slots__ = ()
+
+    def add(self, value: Any, at: int) -> None:
+        del at
+        if self.value is None or value > self.value:
+            self.value = value
+
+
+class First(OneOf):
+    __slots__ = ()
+    numeric = False
 
     def add(self, value: Any, at: int) -> None:
         del at
         if self.value is None:
             self.value = value
 
-    def result(self, end: int) -> Value:
-        del end
-        return self.value
 
-
-class Last(Aggregate):
-    __slots__ = ("value",)
+class Last(OneOf):
+    __slots__ = ()
     numeric = False
-
-    def __init__(self) -> None:
-        self.value: Value = None
 
     def add(self, value: Any, at: int) -> None:
         del at
         self.value = value
-
-    def result(self, end: int) -> Value:
-        del end
-        return self.value
-
-
-class TimeWeighted(Aggregate):
-    """The average in which each value counts for as long as it lasted; the last one lasts until the window's end."""
-
-    __slots__ = ("area", "at", "since", "value")
-
-    def __init__(self) -> None:
-        self.area, self.at, self.since, self.value = 0.0, 0, 0, None
-
-    def add(self, value: Any, at: int) -> None:
-        if self.value is None:
-            self.since = at
-        else:
-            self.area += self.value * (at - self.at)
-        self.at, self.value = at, value
-
-    def result(self, end: int) -> Value:
-        if self.value is None:
-            return None
-        span = end - self.since
-        return (self.area + self.value * (end - self.at)) / span if span > 0 else self.value
 
 
 class Ranked(Aggregate):
@@ -211,6 +210,10 @@ class Ranked(Aggregate):
         if len(self.samples) > self.samples_max:
             self.samples = self.samples[::2]
             self.thin *= 2
+
+    @property
+    def forgotten(self) -> int:
+        return self.seen - len(self.samples)
 
     def result(self, end: int) -> Value:
         del end

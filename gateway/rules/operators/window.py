@@ -4,58 +4,36 @@
     session             one pane that ends `gap` after its last event, or after `max`
     sliding, count      the samples themselves, aggregated anew at the event that asks for it
 
-A window's quality tells how much of what it saw could be used: at least 80 % good is good, any usable is uncertain,
-none is bad. Bad readings count for that and for nothing else.
+Windows of a rule begin at `zero + k * every`, where zero is the epoch of the wall clock (or the first event of the key)
+plus the `offset`. When somebody sets the clock, zero moves, and with it every window that opens from then on.
+
+A bad reading counts for a window's quality and for nothing else: it neither begins nor prolongs a session, and makes no
+sliding window speak.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from gateway.event import Event, Quality, Value
-from gateway.rules.operators.aggregates import Aggregate, Make, maker
+from gateway.rules.operators.aggregates import Make, maker
 from gateway.rules.operators.base import Judge, Selecting, State, ns
+from gateway.rules.operators.pane import Pane
 from gateway.rules.rule import Rule
 from gateway.rules.select import value_of
 
 _NUMBERS: Final = frozenset({float, int})
-_GOOD_SHARE: Final = 0.8
 
 
-class Pane:
-    """One window that is open: its bounds (ns), its accumulators, and how many readings of which quality it saw."""
+class Sample(NamedTuple):
+    """An event that a sliding or count window holds, in the order in which `Pane.add` takes it."""
 
-    __slots__ = ("aggregates", "bad", "doubtful", "end", "first", "last", "n", "start", "unit")
-
-    def __init__(self, start: int, end: int, aggregates: list[Aggregate]) -> None:
-        self.start, self.end, self.aggregates = start, end, aggregates
-        self.n = self.bad = self.doubtful = self.first = self.last = 0
-        self.unit: str | None = None
-
-    def add(self, value: Value, event: Event, at: int, offset: int) -> None:
-        """A selected event; `value` is None where it cannot be used."""
-        if value is None:
-            self.bad += 1
-            return
-        if event.quality == "uncertain":
-            self.doubtful += 1
-        if not self.n:
-            self.first, self.unit = offset, event.unit
-        self.n += 1
-        self.last = offset
-        for aggregate in self.aggregates:
-            aggregate.add(value, at)
-
-    def dump(self) -> list[Any]:
-        own = [self.start, self.end, self.n, self.bad, self.doubtful, self.first, self.last, self.unit]
-        return [own, [aggregate.dump() for aggregate in self.aggregates]]
-
-    def load(self, kept: list[Any]) -> None:
-        (self.start, self.end, self.n, self.bad, self.doubtful, self.first, self.last, self.unit), states = kept
-        for aggregate, state in zip(self.aggregates, states, strict=True):
-            aggregate.load(state)
+    value: Value
+    at: int
+    offset: int
+    unit: str | None
+    quality: Quality | None
 
 
 class Panes(State):
@@ -67,7 +45,7 @@ class Panes(State):
         super().__init__(key, operator.rule)
         self._operator = operator
         self.panes: deque[Pane] = deque()
-        self.samples: deque[tuple[int, Value, bool, int, str | None]] = deque()
+        self.samples: deque[Sample] = deque()
         self.seen = 0
         self.anchor: int | None = None  # where `align: first` counts from
 
@@ -82,7 +60,7 @@ class Panes(State):
 
     def load(self, kept: list[Any]) -> None:
         self.seen, self.anchor, panes, samples = kept
-        self.samples = deque((at, value, good, offset, unit) for at, value, good, offset, unit in samples)
+        self.samples = deque(Sample(*one) for one in samples)
         for state in panes:
             pane = self._operator.pane(0, 0)
             pane.load(state)
@@ -164,26 +142,25 @@ class WindowOperator(Selecting[Panes]):
         if panes.panes:
             pane = panes.panes[-1]
             if pane.start <= at < pane.end:
-                pane.add(value, event, at, offset)
+                pane.add(value, at, offset, event.unit, event.quality)
                 return
         self._into_panes(panes, value, event, at, offset)
 
     def _into_panes(self, panes: Panes, value: Value, event: Event, at: int, offset: int) -> None:
-        newest = self._start_of(panes, at)
-        start = panes.panes[-1].start + self.every_ns if panes.panes else newest - self.size_ns + self.every_ns
-        start = max(start, newest - self.size_ns + self.every_ns)
-        while start <= newest:
-            if start + self.size_ns > at:
-                panes.panes.append(self.pane(start, start + self.size_ns))
-            start += self.every_ns
-        for pane in panes.panes:
+        opened = panes.panes
+        newest = self._newest_start(panes, at)
+        if not opened or opened[-1].start < newest:
+            for start in self._starts(newest, at):
+                if not opened or opened[-1].start < start:
+                    opened.append(self.pane(start, start + self.size_ns))
+        for pane in opened:
             if pane.start <= at < pane.end:
-                pane.add(value, event, at, offset)
-        if panes.due > panes.panes[0].end:
-            self.context.timers.arm(panes, panes.panes[0].end)
+                pane.add(value, at, offset, event.unit, event.quality)
+        if opened and opened[0].end < panes.due:
+            self.context.timers.arm(panes, opened[0].end)
 
-    def _start_of(self, panes: Panes, at: int) -> int:
-        """Where the newest window that holds `at` begins."""
+    def _newest_start(self, panes: Panes, at: int) -> int:
+        """Where the newest window begins that has begun at `at`."""
         if self._from_first:
             if panes.anchor is None:
                 panes.anchor = at + self._offset_ns
@@ -192,80 +169,76 @@ class WindowOperator(Selecting[Panes]):
             zero = self._offset_ns - self.context.wall_ns
         return zero + (at - zero) // self.every_ns * self.every_ns
 
+    def _starts(self, newest: int, at: int) -> range:
+        """Where the windows begin that hold `at`; none in the hole between windows that are shorter than `every`."""
+        lasting = (newest + self.size_ns - 1 - at) // self.every_ns  # windows before the newest that have not ended
+        return range(newest - lasting * self.every_ns, newest + 1, self.every_ns)
+
     def _into_session(self, panes: Panes, value: Value, event: Event, at: int, offset: int) -> None:
         session = self._config.session
         assert session is not None
+        if value is None:
+            if panes.panes:
+                panes.panes[0].bad += 1
+            return
         if not panes.panes:
             panes.panes.append(self.pane(at, at))
         pane = panes.panes[0]
-        pane.add(value, event, at, offset)
-        end = at + ns(session.gap_s)
+        pane.add(value, at, offset, event.unit, event.quality)
+        pane.end = at + ns(session.gap_s)
         if session.max_s is not None:
-            end = min(end, pane.start + ns(session.max_s))
-        pane.end = end
-        self.context.timers.arm(panes, end)
+            pane.end = min(pane.end, pane.start + ns(session.max_s))
+        self.context.timers.arm(panes, pane.end)
 
     def ended(self, panes: Panes, at: int) -> None:
         """The oldest window is over."""
-        pane = panes.panes.popleft()
-        self._tell(panes.key, pane, at)
+        self._tell(panes.key, panes.panes.popleft(), at)
         if self._tells_empty and not panes.panes:
-            start = max(pane.start + self.every_ns, self._start_of(panes, self.context.gap_until))  # none for downtime
+            from_on = max(at, self.context.gap_until)  # none for downtime
+            start = self._starts(self._newest_start(panes, from_on), from_on).start
             panes.panes.append(self.pane(start, start + self.size_ns))
         if panes.panes:
             self.context.timers.arm(panes, panes.panes[0].end)
 
-    # -- windows without --------------------------------------------------------------------------------------------
+    # -- windows without ----------------------------------------------------------------------------------------------
 
     def _into_sliding(self, panes: Panes, value: Value, event: Event, at: int, offset: int) -> None:
-        samples = panes.samples
-        self._keep(panes, value, event, at, offset)
-        oldest = at - self.size_ns
-        while samples[0][0] <= oldest:
+        samples, start = panes.samples, at - self.size_ns
+        while samples and samples[0].at <= start:
             samples.popleft()
-        self._tell_samples(panes, oldest, at, offset)
+        if len(samples) == self._config.samples_max:
+            samples.popleft()
+            self.overflown += 1
+        samples.append(Sample(value, at, offset, event.unit, event.quality))
+        if value is not None:
+            self._tell_samples(panes, start, at, offset)
 
     def _into_count(self, panes: Panes, value: Value, event: Event, at: int, offset: int) -> None:
         if value is None:  # a window of n events has n values
             return
-        n = self._config.count
+        samples, n = panes.samples, self._config.count
         assert n is not None
-        self._keep(panes, value, event, at, offset)
-        while len(panes.samples) > n:
-            panes.samples.popleft()
+        if len(samples) == n:
+            samples.popleft()
+        samples.append(Sample(value, at, offset, event.unit, event.quality))
         panes.seen += 1
-        if len(panes.samples) == n and (panes.seen - n) % (self._config.every or n) == 0:
-            self._tell_samples(panes, panes.samples[0][0], at, offset)
-
-    def _keep(self, panes: Panes, value: Value, event: Event, at: int, offset: int) -> None:
-        if len(panes.samples) >= self._config.samples_max:
-            panes.samples.popleft()
-            if self._config.count is None:
-                self.overflown += 1
-        panes.samples.append((at, value, event.quality != "uncertain", offset, event.unit))
+        if len(samples) == n and (panes.seen - n) % (self._config.every or n) == 0:
+            self._tell_samples(panes, samples[0].at, at, offset)
 
     def _tell_samples(self, panes: Panes, start: int, at: int, offset: int) -> None:
         pane = self.pane(start, at)
-        for time, value, good, number, unit in panes.samples:
-            if value is None:
-                pane.bad += 1
-                continue
-            pane.doubtful += not good
-            pane.first, pane.unit = pane.first or number, unit
-            pane.n, pane.last = pane.n + 1, number
-            for aggregate in pane.aggregates:
-                aggregate.add(value, time)
+        for sample in panes.samples:
+            pane.add(*sample)
         self._tell(panes.key, pane, at, offset)
 
     # -- what is said -------------------------------------------------------------------------------------------------
 
     def _tell(self, key: str, pane: Pane, at: int, cause: int = 0) -> None:
+        self.overflown += pane.forgotten
         if not (pane.n or pane.bad or self._tells_empty):
             return
         here = self.context
-        results = {
-            name: aggregate.result(pane.end) for name, aggregate in zip(self._makers, pane.aggregates, strict=True)
-        }
+        results = pane.results(self._makers)
         own: dict[str, Any] = {"start": here.told(pane.start), "end": here.told(pane.end), "n": pane.n}
         if pane.bad or pane.doubtful:
             own["n_good"] = pane.n - pane.doubtful
@@ -277,19 +250,8 @@ class WindowOperator(Selecting[Panes]):
             key,
             at,
             own,
-            value=_main(results),
-            unit=pane.unit,
-            quality=_quality(pane),
+            value=next(iter(results.values())),  # what other rules judge where they name no field
+            unit=pane.unit if pane.aggregates[0].has_unit else None,
+            quality=pane.quality,
             cause=cause or pane.last,
         )
-
-
-def _main(results: Mapping[str, Value]) -> Value:
-    """What other rules judge where they name no field: the first aggregate."""
-    return next(iter(results.values()))
-
-
-def _quality(pane: Pane) -> Quality:
-    if not pane.n:
-        return "bad"
-    return "good" if pane.n - pane.doubtful >= _GOOD_SHARE * (pane.n + pane.bad) else "uncertain"
