@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Annotated, Final
+from typing import Annotated, Final, NamedTuple
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
 
@@ -237,6 +237,24 @@ def heartbeat_of(config: ChannelConfig) -> float | None:
     if config.heartbeat_s is not None or config.deadband is None:
         return config.heartbeat_s
     return max([HEARTBEAT_S, *(seconds for _, seconds in paces(config))])
+
+
+class Silence(NamedTuple):
+    """How long a channel may be silent while all is well, and the key of its entry that says so."""
+
+    key: str
+    seconds: float
+
+
+def silence_of(config: ChannelConfig) -> Silence | None:
+    """None: the entry does not say; then every reading is recorded, or every change of a level.
+
+    An unchanged value waits for the heartbeat, a changed one for what bounds how often the channel is recorded.
+    """
+    known = [Silence(key, seconds) for key, seconds in paces(config)]
+    if (heartbeat_s := heartbeat_of(config)) is not None:
+        known.append(Silence("heartbeat", heartbeat_s))
+    return max(known, key=lambda one: one.seconds, default=None)
 
 
 def paces(config: ChannelConfig) -> Iterator[tuple[str, float]]:

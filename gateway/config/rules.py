@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from gateway.action import Phase
-from gateway.config.channel import heartbeat_of
+from gateway.config.channel import Silence, silence_of
 from gateway.config.devices import check_ids
 from gateway.config.do import PlaceOf, check_actions
 from gateway.config.findings import Findings
@@ -148,8 +148,7 @@ def _of_sequence(config: SequenceConfig) -> Iterator[_Written]:
                 yield _Written(branch, (*steps, group, m))
 
 
-# -- each rule by itself
-# ------------------------------------------------------------------------------------------------
+# -- each rule by itself -----------------------------------------------------------------------------------------------
 
 
 def _compiles(findings: Findings, placed: _Placed) -> None:
@@ -212,8 +211,7 @@ def _check_expr(
         findings.problem(node.place, (*placed.path, *steps), str(error))
 
 
-# -- beside the others
-# ----------------------------------------------------------------------------------------------------
+# -- beside the others ------------------------------------------------------------------------------------------------
 
 
 def _rules_exist(findings: Findings, placed: _Placed, ids: list[str]) -> None:
@@ -257,14 +255,13 @@ def _watched(source: Source, devices: Sequence[DeviceConfig]) -> list[tuple[Devi
     ]
 
 
-# -- patience
-# -------------------------------------------------------------------------------------------------------------
+# -- patience ----------------------------------------------------------------------------------------------------------
 
 
 def _is_patient(
     findings: Findings, placed: _Placed, devices: Sequence[DeviceConfig], devices_node: Node | None
 ) -> None:
-    """`for` and `max_gap` against the heartbeat of every channel that the rule watches: both lines are named."""
+    """`for` and `max_gap` against the silence of every channel that the rule watches: both lines are named."""
     operator = placed.rule.when.operator
     if operator not in {"hold", "rate", "absent"}:
         return
@@ -274,32 +271,32 @@ def _is_patient(
         if patience_s is None:
             continue
         for device, channel in _watched(config, devices):
-            heartbeat_s = _heartbeat_s(device, channel, judged=operator != "absent" and key == "for")
-            if heartbeat_s is None or patience_s >= PATIENCE * heartbeat_s:
+            silence = _silence(device, channel, judged=operator != "absent" and key == "for")
+            if silence is None or patience_s >= PATIENCE * silence.seconds:
                 continue
             place, path = placed.place("when", operator, key)
-            where = _heartbeat_place(devices_node, device.id, channel)
+            where = _silence_place(devices_node, device.id, channel, silence.key)
             beside = f" ({where.seen_from(place)})" if where else ""
-            least = duration_text(PATIENCE * heartbeat_s)
+            least = duration_text(PATIENCE * silence.seconds)
             findings.problem(
                 place,
                 path,
-                f"{device.id}/{channel} may be silent for {duration_text(heartbeat_s)}, its heartbeat{beside}: "
-                f"expected at least {least}, one and a half of it, or a shorter heartbeat there",
+                f"{device.id}/{channel} may be silent for {duration_text(silence.seconds)}, its {silence.key}{beside}: "
+                f"expected at least {least}, one and a half of it, or a shorter {silence.key} there",
             )
             break
 
 
-def _heartbeat_s(device: DeviceConfig, channel: str, *, judged: bool) -> float | None:
-    """The heartbeat that matters. A level is known exactly in between, a measured value only within its deadband."""
+def _silence(device: DeviceConfig, channel: str, *, judged: bool) -> Silence | None:
+    """The silence that matters. A level is known exactly in between, a measured value only within its deadband."""
     kind = next(one.kind for one in device.declared if one.name == channel)
-    if judged and kind != "reading":
+    if (judged and kind != "reading") or channel not in device.channels:
         return None
-    return heartbeat_of(device.channels[channel]) if channel in device.channels else None
+    return silence_of(device.channels[channel])
 
 
-def _heartbeat_place(devices_node: Node | None, device_id: str, channel: str) -> Place | None:
-    """Where the channel's heartbeat is written, or the deadband that implies it."""
+def _silence_place(devices_node: Node | None, device_id: str, channel: str, key: str) -> Place | None:
+    """Where the key stands that allows the channel's silence, or the deadband that implies it."""
     if not isinstance(devices_node, ListNode):
         return None
     for entry in devices_node.nodes:
@@ -307,7 +304,7 @@ def _heartbeat_place(devices_node: Node | None, device_id: str, channel: str) ->
         if isinstance(entry, MapNode) and isinstance(name, ScalarNode) and name.value == device_id:
             section, taken = at(entry, ("channels", channel))
             if taken == 2 and isinstance(section, MapNode):
-                return section.keys.get("heartbeat") or section.keys.get("deadband") or section.place
+                return section.keys.get(key) or section.keys.get("deadband") or section.place
     return None
 
 

@@ -73,9 +73,16 @@ def problems(
             yield _about_key(wrong, str(loc[-2] if loc[-1] == "[key]" else loc[-1]), whole, () if steps else also_known)
             continue
         below, steps = _walk(node, loc)
-        if not isinstance(below, BrokenNode):
-            wrong = _Wrong(detail, below, (*path, *steps), schema_at(whole, whole, steps))
+        wrong = _Wrong(detail, below, (*path, *steps), schema_at(whole, whole, steps))
+        if not isinstance(below, BrokenNode) and not _is_of_another_branch(wrong):
             yield below.place.problem(wrong.path, _about_value(wrong))
+
+
+def _is_of_another_branch(wrong: _Wrong) -> bool:
+    """A mapping where a mapping or a plain value may stand: what is wrong is within it, and is told of that branch."""
+    branches = wrong.schema.get("anyOf", ())
+    mapping = any(branch.get("type") == "object" for branch in branches)
+    return wrong.error["type"] in _FROM_SCHEMA and mapping and isinstance(wrong.node, MapNode)
 
 
 def _schema_of(model: type[BaseModel]) -> Schema:

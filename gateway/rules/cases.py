@@ -42,6 +42,7 @@ BEGIN_NS: Final = 1_000 * NS_PER_S
 KINDS: Final = tuple(kind.removeprefix("rule.") for kind in sorted(DERIVED))
 _LEVELS: Final = {"on": True, "open": True, "true": True, "off": False, "closed": False, "false": False}
 _NUMBER: Final = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
+_DURATION: Final = re.compile(r"-?(?:\d+(?:\.\d+)?(?:ms|[smhd]))+")
 _REPEATED: Final = re.compile(rf"({_NUMBER}|[a-z]\w*)(?:([-+](?:\d+\.?\d*|\.\d+)))?x(\d{{1,6}})")
 _EXPECTED: Final = re.compile(rf"(?:([a-z0-9][a-z0-9_-]*) )?({'|'.join(KINDS)})@(\S+)((?: [\w.]+=\S+)*)")
 _TIMES: Final = frozenset({"since", "first", "last", "start", "end"})
@@ -338,7 +339,7 @@ def _normal(expected: Expected, *, many: bool) -> str:
 
 
 def _number(text: str, name: str) -> str:
-    if name in _TIMES and not re.fullmatch(_NUMBER, text):
+    if name in _TIMES and _DURATION.fullmatch(text):
         return seconds(parse_ns(text))
     return _shown(_LEVELS.get(text, float(text) if re.fullmatch(_NUMBER, text) else text))
 
@@ -354,18 +355,24 @@ def _field(event: Event, name: str, wall: int) -> str:
     if name in {"value", "unit", "quality"}:
         return _shown(getattr(event, name))
     value = event.data.get(name)
-    if name in _TIMES and isinstance(value, str):
-        told = datetime.fromisoformat(value)
-        exact = next((ns for ns in (_exact(told),) if rfc3339(ns) == value), 0)
-        return seconds(exact - wall)
+    if name in _TIMES and isinstance(value, str) and (told := _time(value)) is not None:
+        return seconds(told - wall)
     if isinstance(value, (list, dict)):
         return str(len(value))
     return _shown(value)
 
 
-def _exact(told: datetime) -> int:
-    """Nanoseconds, without the error of a float of seconds."""
-    return round(told.replace(microsecond=0).timestamp()) * NS_PER_S + told.microsecond * 1000
+def _time(text: str) -> int | None:
+    """Nanoseconds of a time that an operator tells, without the error of a float of seconds; None: no such time.
+
+    `first` and `last` may as well be aggregates of a window.
+    """
+    try:
+        told = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    exact = round(told.replace(microsecond=0).timestamp()) * NS_PER_S + told.microsecond * 1000
+    return exact if rfc3339(exact) == text else None
 
 
 def _shown(value: object) -> str:

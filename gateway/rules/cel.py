@@ -130,7 +130,7 @@ def _wrong(said: str, variables: Iterable[str]) -> ExprError:
     if found is None:
         return ExprError(said.removeprefix("INVALID_ARGUMENT: "))
     message = found[3].removeprefix("Syntax error: ").strip()
-    if undeclared := re.match(r"undeclared reference to '(\w+)'", message):
+    if undeclared := re.match(r"undeclared reference to '(\w+)[\w.]*'", message):
         message = f"unknown name {undeclared[1]!r}, expected one of {', '.join(variables)}"
     return ExprError(message, int(found[1]), int(found[2]))
 

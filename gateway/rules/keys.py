@@ -62,6 +62,13 @@ def fixed_key(by: str, subject: str) -> str | None:
             return None
 
 
+def _text(value: object) -> str:
+    """A level as true or false; 2.0 is 2."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:.0f}" if isinstance(value, float) and value.is_integer() else str(value)
+
+
 def key_of(by: str) -> KeyOf:
     """How an event is asked for its key; None is no key."""
 
@@ -69,7 +76,7 @@ def key_of(by: str) -> KeyOf:
         value = event.value if by == "value" else event.data.get(by)
         if value is None or isinstance(value, (list, dict)):
             return None
-        text = value if isinstance(value, str) else str(value).lower() if isinstance(value, bool) else str(value)
+        text = value if isinstance(value, str) else _text(value)
         return text if len(text) <= KEY_CHARACTERS_MAX else None
 
     return key

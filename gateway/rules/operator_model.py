@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 
 from gateway.options import Duration, Options, did_you_mean
-from gateway.rules.select_model import Predicates, Selector, Source
+from gateway.rules.select_model import Predicates, Selector, Source, check_bounds
 from gateway.rules.sequence_model import SequenceConfig
 from gateway.rules.words import (
     AGGREGATES,
@@ -61,6 +61,9 @@ class CountConfig(Selector):
     consume: Literal["all", "oldest"] = Field(
         "all", description="after a match counting starts anew, or only the oldest event is forgotten"
     )
+
+    def bound_below(self) -> float | None:
+        return None
 
 
 class Hopping(Options):
@@ -169,7 +172,10 @@ class RateConfig(Source, _Clearing):
     @model_validator(mode="after")
     def _condition(self) -> RateConfig:
         _needs_condition(self, ("above", "below", "at_least", "at_most"))
+        check_bounds(self.above, self.below, self.at_least, self.at_most)
         _hysteresis_fits(self)
+        if self.min_span_s is not None and self.min_span_s >= self.over_s:
+            raise ValueError("samples of the last `over` never span `min_span`: expected a shorter one")
         return self
 
 

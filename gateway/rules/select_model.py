@@ -10,13 +10,6 @@ from gateway.options import Identifier, Options
 from gateway.rules.words import FieldName, Finite, SubjectPattern, TypeNames, Word
 
 
-class Transition(Options):
-    """`changed: {from, to}`: from which value to which."""
-
-    from_: Word | None = Field(None, alias="from", description="the value before; default: any other")
-    to: Word | None = Field(None, description="the value now; default: any other")
-
-
 class Source(Options):
     """Which events an operator looks at."""
 
@@ -48,6 +41,19 @@ class Source(Options):
             raise ValueError("this selects nothing: expected `channel`, `device`, `rule` or `type`")
 
 
+class Transition(Options):
+    """`changed: {from, to}`: from which value to which."""
+
+    from_: Word | None = Field(None, alias="from", description="the value before; default: any other")
+    to: Word | None = Field(None, description="the value now; default: any other")
+
+    @model_validator(mode="after")
+    def _changes(self) -> Transition:
+        if self.from_ is not None and (type(self.from_), self.from_) == (type(self.to), self.to):
+            raise ValueError(f"from {self.from_} to {self.to} is no change")
+        return self
+
+
 class Predicates(Source):
     """Which of the selected events count."""
 
@@ -64,10 +70,32 @@ class Predicates(Source):
         None, description="a condition in CEL; needs the extra `cel`"
     )
 
+    @model_validator(mode="after")
+    def _possible(self) -> Predicates:
+        check_bounds(self.above, self.below, self.bound_below(), self.at_most)
+        return self
+
+    def bound_below(self) -> float | None:
+        """What `at_least` asks of a value; some operator means something else by it."""
+        return self.at_least
+
 
 class Selector(Predicates):
     """Predicates, and `changed`."""
 
-    changed: bool | Transition | None = Field(
+    changed: Literal[True] | Transition | None = Field(
         None, description="only where the value differs from the channel's previous one; or {from: .., to: ..}"
     )
+
+
+def check_bounds(above: float | None, below: float | None, at_least: float | None, at_most: float | None) -> None:
+    """Raises ValueError where no number lies within the bounds."""
+    lows = [(word, limit) for word, limit in (("above", above), ("at_least", at_least)) if limit is not None]
+    highs = [(word, limit) for word, limit in (("below", below), ("at_most", at_most)) if limit is not None]
+    for low_word, low in lows:
+        for high_word, high in highs:
+            if low > high or (low == high and (low_word, high_word) != ("at_least", "at_most")):
+                raise ValueError(
+                    f"no number is both `{low_word}: {low:g}` and `{high_word}: {high:g}`: this can never hold; "
+                    "for one or the other write two rules"
+                )

@@ -109,3 +109,13 @@ class SequenceConfig(Options):
         PARTIALS_MAX, description="open attempts of a key; beyond it the oldest is dropped, and counted"
     )
     where: list[Comparison] = Field([], max_length=16, description="what the events of the steps have in common")
+
+    @model_validator(mode="after")
+    def _in_time(self) -> SequenceConfig:
+        needed = [step.kind != "not" and step.times[0] > 0 for step in self.steps]
+        for n, step in enumerate(self.steps):
+            if self.within_s is None or step.for_s is None or not any(needed[:n]):
+                continue
+            if step.for_s > self.within_s or (step.for_s == self.within_s and any(needed[n:])):
+                raise ValueError(f"the `for` of step {n + 1} is as long as `within`, which is for all: expected less")
+        return self

@@ -68,7 +68,7 @@ class AbsentOperator(Selecting[Silence]):
 
     def start(self, at: int) -> None:
         super().start(at)
-        for key in self._expected[: self.keys.keys_max]:
+        for key in self._expected:
             silence = self.keys.make(key)
             silence.since = at
             self.context.timers.arm(silence, at + self._for_ns)
@@ -93,10 +93,11 @@ class AbsentOperator(Selecting[Silence]):
                 silence = make(key)
             else:
                 touch(key)
-            if silence.said:
-                self._back(silence, event, at)
-            silence.since, silence.offset, silence.heard = at, here.offset, True
             silence.last = event.value
+            if silence.said:
+                silence.said = False
+                self._say("cleared", silence, at, here.offset)
+            silence.since, silence.offset, silence.heard = at, here.offset, True
             arm(silence, at + for_ns)
 
         return judge
@@ -108,12 +109,6 @@ class AbsentOperator(Selecting[Silence]):
         silence.said = said or again
         if self._repeat_ns and silence.said:
             self.context.timers.arm(silence, at + self._repeat_ns)
-
-    def _back(self, silence: Silence, event: Event, at: int) -> None:
-        silence.said = False
-        last, silence.last = silence.last, event.value
-        self._say("cleared", silence, at, self.context.offset)
-        silence.last = last
 
     def _say(self, kind: Any, silence: Silence, at: int, cause: int) -> bool:
         since = self.context.told(silence.since)

@@ -5,31 +5,19 @@ A matcher keeps small references instead of events: [offset, time, subject, valu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Any, Final
+from collections.abc import Iterable
+from typing import Any
 
 from gateway.event import Event
-from gateway.rules import cel
 from gateway.rules.keys import fixed_key
 from gateway.rules.operators.base import Judge, Operator, State, by_attribute, ns
+from gateway.rules.operators.where import AT, OFFSET, VALUE, fields_read, read_fields, wheres
 from gateway.rules.rule import Rule
-from gateway.rules.select import Failed, Fits, Previous, fit, names, same
+from gateway.rules.select import Failed, Fits, Previous, fit, names
 from gateway.rules.select_model import Selector
-from gateway.rules.sequence import AllOf, Condition, Match, Matcher, Not, Pattern, Step, Timeout, Where
-from gateway.rules.sequence_model import COMPARISONS, Comparison, SequenceConfig, StepConfig
+from gateway.rules.sequence import AllOf, Condition, Match, Matcher, Not, Pattern, Step, Timeout
+from gateway.rules.sequence_model import SequenceConfig, StepConfig
 from gateway.rules.timers import NEVER
-
-Reference = list[Any]
-_OFFSET, _AT, _SUBJECT, _VALUE, _FIELDS = range(5)
-
-_COMPARE: Final[dict[str, Callable[[Any, Any], bool]]] = {
-    "is_": lambda left, right: left == right,
-    "not_": lambda left, right: left != right,
-    "above": lambda left, right: left > right,
-    "below": lambda left, right: left < right,
-    "at_least": lambda left, right: left >= right,
-    "at_most": lambda left, right: left <= right,
-}
 
 
 class Attempts(State):
@@ -65,7 +53,7 @@ class SequenceOperator(Operator[Attempts]):
         assert config is not None
         super().__init__(rule, None)
         self._selectors = conditions(config)
-        self._fields = _fields(config)
+        self._fields = fields_read(config)
         self.pattern = pattern(config, self.context.expr_failed)
         self.previous = {name: Previous(rule.config.keys_max) for name in self._selectors}
         self._fits: dict[str, Fits] = {
@@ -165,13 +153,13 @@ class SequenceOperator(Operator[Attempts]):
         return [one for one in found if self._tells_timeouts or isinstance(one, Match)]
 
     def _tell(self, key: str, found: Match | Timeout) -> None:
-        offsets = {name: [event[_OFFSET] for event in events] for name, events in found.steps.items()}
-        times = [event[_AT] for events in found.steps.values() for event in events]
-        newest = max((event for events in found.steps.values() for event in events), key=lambda one: one[_OFFSET])
+        offsets = {name: [event[OFFSET] for event in events] for name, events in found.steps.items()}
+        times = [event[AT] for events in found.steps.values() for event in events]
+        newest = max((event for events in found.steps.values() for event in events), key=lambda one: one[OFFSET])
         own: dict[str, Any] = {"first": self.context.told(min(times)), "last": self.context.told(max(times))}
         own["matched"] = {name: self.rule.matched(known) for name, known in offsets.items()}
         kind: Any = "matched" if isinstance(found, Match) else "timeout"
-        self.rule.speak(kind, key, found.at, own, value=newest[_VALUE], cause=newest[_OFFSET])
+        self.rule.speak(kind, key, found.at, own, value=newest[VALUE], cause=newest[OFFSET])
 
 
 def conditions(config: SequenceConfig) -> dict[str, Selector]:
@@ -195,10 +183,10 @@ def pattern(config: SequenceConfig, failed: Failed = None) -> Pattern:
     Raises:
         PatternError: they make no sequence.
     """
-    wheres = _wheres(config, failed)
+    asked = wheres(config, list(conditions(config)), failed)
     steps: list[Step | AllOf | Not] = []
     for index, step in enumerate(config.steps, 1):
-        named = tuple(Condition(name, wheres.get(name)) for name, _ in _of_step(step, index))
+        named = tuple(Condition(name, asked.get(name)) for name, _ in _of_step(step, index))
         if step.kind == "not":
             steps.append(Not(named[0], None if step.for_s is None else ns(step.for_s)))
         elif step.kind == "all":
@@ -207,120 +195,3 @@ def pattern(config: SequenceConfig, failed: Failed = None) -> Pattern:
             steps.append(Step(named, step.link, *step.times, step.greedy))
     within = None if config.within_s is None else ns(config.within_s)
     return Pattern(steps, within_ns=within, mode=config.mode, partials_max=config.max)
-
-
-# -- where ------------------------------------------------------------------------------------------------------------
-
-
-def _wheres(config: SequenceConfig, failed: Failed) -> dict[str, Where]:
-    """Condition name -> what is asked of an event that would fill it."""
-    order = list(conditions(config))
-    asked: dict[str, list[Where]] = {}
-    for comparison in config.where:
-        name, where = _where(comparison, order, failed)
-        asked.setdefault(name, []).append(where)
-    return {name: _every(wheres) for name, wheres in asked.items()}
-
-
-def _every(wheres: list[Where]) -> Where:
-    if len(wheres) == 1:
-        return wheres[0]
-    return lambda matched, event: all(where(matched, event) for where in wheres)
-
-
-def _where(comparison: Comparison, order: list[str], failed: Failed) -> tuple[str, Where]:
-    if comparison.expr is not None:
-        return _where_expr(comparison.expr, order, failed)
-    assert comparison.left is not None
-    word = next(name for name in COMPARISONS if getattr(comparison, name) is not None)
-    left_step, _, left_field = comparison.left.partition(".")
-    right = getattr(comparison, word)
-    right_step, dot, right_field = right.partition(".") if isinstance(right, str) else ("", "", "")
-    compare = _COMPARE[word]
-    if not dot or right_step not in order:
-        equal = same(right) if word in {"is_", "not_"} else None
-        if equal is not None:
-            return left_step, lambda _, event: equal(field_of(event, left_field)) is (word == "is_")
-        return left_step, lambda _, event: _compared(compare, field_of(event, left_field), right)
-    if order.index(left_step) >= order.index(right_step):
-        here, there, flipped = (left_step, left_field), (right_step, right_field), False
-    else:
-        here, there, flipped = (right_step, right_field), (left_step, left_field), True
-
-    def where(matched: Any, event: Reference) -> bool:
-        others = matched.get(there[0])
-        if not others:  # the other step was left out
-            return True
-        own, other = field_of(event, here[1]), field_of(others[-1], there[1])
-        return _compared(compare, other, own) if flipped else _compared(compare, own, other)
-
-    return here[0], where
-
-
-def _where_expr(text: str, order: list[str], failed: Failed) -> tuple[str, Where]:
-    used = cel.names_in(text, order)
-    last = max(used, key=order.index, default=order[-1])
-    holds = cel.steps_condition(text, order, failed)
-
-    def where(matched: Any, event: Reference) -> bool:
-        steps = {name: as_fields(events[-1]) for name, events in matched.items()}
-        return holds({**steps, last: as_fields(event)})
-
-    return last, where
-
-
-def _compared(compare: Callable[[Any, Any], bool], left: Any, right: Any) -> bool:
-    """What cannot be compared does not fit."""
-    if left is None or right is None:
-        return False
-    try:
-        return compare(left, right)
-    except TypeError:
-        return False
-
-
-def steps_named(comparison: Comparison, order: list[str]) -> list[str]:
-    """Steps that a comparison names but that do not exist."""
-    if comparison.left is None:
-        return []
-    step = comparison.left.partition(".")[0]
-    return [] if step in order else [step]
-
-
-def field_of(known: Reference, name: str) -> Any:
-    match name:
-        case "value":
-            return known[_VALUE]
-        case "subject":
-            return known[_SUBJECT]
-        case "device":
-            return known[_SUBJECT].partition("/")[0]
-        case "channel":
-            return known[_SUBJECT].partition("/")[2]
-        case "time":
-            return known[_AT]
-        case _:
-            return (known[_FIELDS] or {}).get(name)
-
-
-def as_fields(known: Reference) -> dict[str, Any]:
-    fields = {name: field_of(known, name) for name in ("value", "subject", "device", "channel", "time")}
-    return {**(known[_FIELDS] or {}), **fields}
-
-
-_OWN: Final = frozenset({"value", "subject", "device", "channel", "time"})
-
-
-def _fields(config: SequenceConfig) -> tuple[str, ...]:
-    """Keys of events' data that `where` reads."""
-    named: dict[str, None] = {}
-    for comparison in config.where:
-        texts = [comparison.left, *(getattr(comparison, word) for word in COMPARISONS)]
-        fields = [text.partition(".")[2] for text in texts if isinstance(text, str)]
-        named |= dict.fromkeys(field for field in fields if field and field not in _OWN)
-        named |= dict.fromkeys(field for field in cel.fields_in(comparison.expr or "") if field not in _OWN)
-    return tuple(named)
-
-
-def read_fields(event: Event, fields: tuple[str, ...]) -> dict[str, Any]:
-    return {name: event.data.get(name) for name in fields}
