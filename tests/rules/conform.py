@@ -25,6 +25,8 @@ NONE = "none"
 RATE_TOLERANCE = 0.005
 """Where the file names no other: the sources round to two digits."""
 ANY_RATE = 1e12
+HAVING = "having"
+"""The rule that hears the case's windows, and matches those that are told."""
 
 
 class Run:
@@ -37,6 +39,9 @@ class Run:
     def __init__(self, case: Case, rules: dict[str, dict[str, Any]] | None = None, *, restored: bool = False) -> None:
         self.case = case
         self._rules = [rule(case, name, own) for name, own in (rules or {"case": {}}).items()]
+        if "having" in case.keys:
+            heard = {"event": {"rule": "case", **case.keys["having"]}}
+            self._rules.append(RuleConfig.model_validate({"id": HAVING, "when": heard}))
         self.detector = self._new_detector()
         self.names: dict[int, Input] = {}
         """Offset -> the event of the case."""
@@ -158,9 +163,12 @@ class Window:
 
 
 def windows(run: Run) -> list[Window]:
-    """What was told of windows, in order of their ends."""
+    """What was told of windows, in order of their ends; where the case says `having`, of those that fit."""
     found = []
+    fit = {event.cause for event in run.derived if event.subject == f"rule/{HAVING}"}
     for event in run.derived:
+        if event.type != "rule.window" or (HAVING in run.case.keys and event.id not in fit):
+            continue
         data = event.data
         found.append(Window(_ns(data["start"]), _ns(data["end"]), data.get("sum"), data["n"]))
     return found

@@ -10,7 +10,7 @@ from tests.rules.corpus import FOLDER, Case, File, read_files
 
 FILES = read_files()
 SOURCE = {"repository", "path", "commit", "licence"}
-KEYS = {"test", "note", "differs", "cannot", "pattern", "events", "by", "when", "until", "tolerance", "theirs"}
+KEYS = {"test", "note", "differs", "cannot", "pattern", "events", "by", "when", "having", "until", "tolerance", "theirs"}
 OUTCOMES = {"matches", "timeouts", "windows", "raised", "since", "rates", "idle", "refused"}
 
 
