@@ -19,8 +19,6 @@ from gateway.rules.rule import Rule
 from gateway.rules.select import all_of, bounds, usable, value_of
 
 _NUMBERS: Final = frozenset({float, int})
-_FEW: Final = 4
-"""Where less than the fourth part of the room is taken, twice as many samples fit with something to spare."""
 
 
 class Slope(Level):
@@ -116,7 +114,7 @@ class RateOperator(Operator[Slope]):
     def _take(self, slope: Slope, value: Value, at: int) -> None:
         number = float(value)  # type: ignore[arg-type]
         times, values = slope.times, slope.values
-        if slope.thin > 1 and len(times) <= self._config.samples_max // _FEW:
+        if slope.thin > 1 and 2 * len(times) < self._config.samples_max:  # twice as many fit
             slope.thin //= 2
             slope.pending %= slope.thin
         if self._config.counter:
