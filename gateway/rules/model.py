@@ -50,7 +50,7 @@ class TimeOfDay(Options):
 class GuardConfig(Predicates):
     """One entry of `only_if:` the last value of a channel, the time of day, or what came before."""
 
-    max_age_s: Positive | None = Field(None, alias="max_age", description="the last value is no older than this")
+    max_age_s: Positive | None = Field(None, alias="max_age", description="the last value is less than this old")
     time: TimeOfDay | None = Field(None, description="a time of day")
     preceded_by: Selector | None = Field(None, description="such an event came before, `within` this time")
     not_preceded_by: Selector | None = Field(None, description="no such event came before, `within` this time")

@@ -24,6 +24,7 @@ from gateway.event import Event, Value
 from gateway.rules.context import Context
 from gateway.rules.operators.base import State, ns
 from gateway.rules.rule import Rule
+from gateway.rules.select import all_of, bounds
 from gateway.rules.timers import NEVER
 
 IDLE, PENDING, RAISED, CLEARING, UNKNOWN = range(5)
@@ -45,13 +46,7 @@ class Terms(NamedTuple):
 
 def terms(config: Any, on: Judged) -> Terms:
     """The terms of a hold or a rate whose condition is `on`."""
-    above, below = config.clear_above, config.clear_below
-    if below is not None:
-        off: Judged | None = lambda value, _event: value < below  # noqa: E731
-    elif above is not None:
-        off = lambda value, _event: value > above  # noqa: E731
-    else:
-        off = None
+    off = all_of(bounds(config.clear_above, config.clear_below))
     named = ("above", "below", "at_least", "at_most")
     given = [getattr(config, name) for name in named if getattr(config, name) is not None]
     limits = {"limit": given[0]} if len(given) == 1 else {}
