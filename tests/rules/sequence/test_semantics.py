@@ -316,6 +316,20 @@ def test_parallel_drops_the_oldest_start_over_its_bound_and_counts_it():
     assert (matcher.partials_dropped, matcher.partials) == (1, 0)
 
 
+def test_parallel_drops_the_oldest_start_of_a_strict_sequence_too():
+    rule = Rule("next.a{1..3} next.b", mode="parallel", partials=1)
+    matcher = rule.matcher()
+    assert rule.play("a1@0 a2@1 b@2", matcher=matcher) == ["2 a:a2 b:b"]
+    assert matcher.partials_dropped == 1
+
+
+def test_forks_of_one_attempt_are_bounded_the_oldest_goes():
+    rule = Rule("a any.b c", partials=2)
+    matcher = rule.matcher()
+    assert rule.play("a@0 b1@1 b2@2 b3@3 c@4", matcher=matcher) == ["4 a:a b:b3 c:c"]
+    assert matcher.partials_dropped == 2
+
+
 def test_forks_of_any_are_bounded_and_counted_too():
     rule = Rule("a any.b c", mode="parallel", partials=3)
     matcher = rule.matcher()
