@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import math
 import statistics
+from datetime import datetime
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import pytest
@@ -17,7 +19,7 @@ from hypothesis import strategies as st
 from gateway.clock import NS_PER_S
 from gateway.event import Event, Quality
 from gateway.rules.operators.aggregates import maker
-from tests.rules.kit import engine, event, ns, rule
+from tests.rules.kit import Log, engine, event, ns, rule
 
 OF: dict[str, Any] = {
     "count": "count", "sum": "sum", "min": "min", "max": "max", "avg": "avg", "stddev": "stddev", "median": "median",
@@ -149,6 +151,34 @@ def test_sessions(seen, gap, longest):
         grown = Told(start, end, [*(open_.seen if open_ is not None else []), one])
         wanted[len(wanted) - (open_ is not None) :] = [grown]
     check({"session": {"gap": f"{gap}s"} | ({} if longest is None else {"max": f"{longest}s"})}, seen, wanted)
+
+
+@pytest.mark.parametrize("ahead_s", [3, -3, 3600.5])
+@pytest.mark.parametrize(
+    "window",
+    [
+        {"hopping": {"size": "10s", "every": "5s"}},
+        {"tumbling": "5s"},
+        {"tumbling": "5s", "empty": "emit"},
+        {"hopping": {"size": "10s", "every": "5s"}, "empty": "emit"},
+    ],
+    ids=["hopping", "tumbling", "tumbling, empty", "hopping, empty"],
+)
+def test_windows_that_open_after_a_step_of_the_clock_begin_where_the_clock_says(window, ahead_s):
+    """However steadily events come: no window that is open hides the new beginning."""
+    log = Log([rule(window={"channel": "a/x", "of": {"n": "count"}, **window})])
+    log.open(ns(100), ns(1000))
+    ahead = 900.0
+    for at in range(101, 160):
+        if at == 130:
+            ahead += ahead_s
+            log.record([Event("clock.step", "gateway", ns(at + ahead), ns(at))])
+        log.record([Event("reading", "a/x", ns(at + ahead), ns(at), 1.0, quality="good")])
+    told = [one for one in log.records if one.type == "rule.window"]
+    starts = [datetime.fromisoformat(one.data["start"]).timestamp() for one in told if one.mono > ns(145)]
+    assert len(starts) >= 2
+    assert [start % 5 for start in starts] == [0.0] * len(starts)
+    assert [later - start for start, later in pairwise(starts)] == [5.0] * (len(starts) - 1)
 
 
 class TestAggregates:

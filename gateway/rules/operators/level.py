@@ -151,7 +151,6 @@ class Level(State):
         if self.state == PENDING or not self.muted:
             self._say("unknown", at, 0, self.seen)
         self.state, self.change = UNKNOWN, NEVER
-        self._context.timers.disarm(self)
 
     def _rest(self) -> None:
         self.state, self.change = IDLE, NEVER

@@ -4,10 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol
 
 from gateway.event import Quality, Value
 from gateway.rules.operators.aggregates import Aggregate
+
+
+class Seen(Protocol):
+    """An event, or what is kept of one."""
+
+    @property
+    def unit(self) -> str | None: ...
+
+    @property
+    def quality(self) -> Quality | None: ...
 
 
 class Pane:
@@ -24,15 +34,15 @@ class Pane:
         self.n = self.bad = self.doubtful = self.last = 0
         self.unit: str | None = None
 
-    def add(self, value: Value, at: int, offset: int, unit: str | None, quality: Quality | None) -> None:
+    def add(self, value: Value, seen: Seen, at: int, offset: int) -> None:
         """A selected event; `value` is None where it cannot be used."""
         if value is None:
             self.bad += 1
             return
-        if quality == "uncertain":
+        if seen.quality == "uncertain":
             self.doubtful += 1
         if not self.n:
-            self.unit = unit
+            self.unit = seen.unit
         self.n += 1
         self.last = offset
         for aggregate in self.aggregates:

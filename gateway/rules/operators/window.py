@@ -27,7 +27,7 @@ _NUMBERS: Final = frozenset({float, int})
 
 
 class Sample(NamedTuple):
-    """An event that a sliding or count window holds, in the order in which `Pane.add` takes it."""
+    """What a sliding or count window keeps of an event."""
 
     value: Value
     at: int
@@ -142,7 +142,7 @@ class WindowOperator(Selecting[Panes]):
         if panes.panes:
             pane = panes.panes[-1]
             if pane.start <= at < pane.end:
-                pane.add(value, at, offset, event.unit, event.quality)
+                pane.add(value, event, at, offset)
                 return
         self._into_panes(panes, value, event, at, offset)
 
@@ -155,7 +155,7 @@ class WindowOperator(Selecting[Panes]):
                     opened.append(self.pane(start, start + self.size_ns))
         for pane in opened:
             if pane.start <= at < pane.end:
-                pane.add(value, at, offset, event.unit, event.quality)
+                pane.add(value, event, at, offset)
         if opened and opened[0].end < panes.due:
             self.context.timers.arm(panes, opened[0].end)
 
@@ -184,7 +184,7 @@ class WindowOperator(Selecting[Panes]):
         if not panes.panes:
             panes.panes.append(self.pane(at, at))
         pane = panes.panes[0]
-        pane.add(value, at, offset, event.unit, event.quality)
+        pane.add(value, event, at, offset)
         pane.end = at + ns(session.gap_s)
         if session.max_s is not None:
             pane.end = min(pane.end, pane.start + ns(session.max_s))
@@ -228,7 +228,7 @@ class WindowOperator(Selecting[Panes]):
     def _tell_samples(self, panes: Panes, start: int, at: int, offset: int) -> None:
         pane = self.pane(start, at)
         for sample in panes.samples:
-            pane.add(*sample)
+            pane.add(sample.value, sample, sample.at, sample.offset)
         self._tell(panes.key, pane, at, offset)
 
     # -- what is said -------------------------------------------------------------------------------------------------
