@@ -18,6 +18,12 @@ def test_without_the_package_the_sentence_says_how_to_get_it(monkeypatch):
         cel.check("value > 3")
 
 
+def test_without_the_package_a_rule_is_refused_at_the_place_of_its_expression(monkeypatch):
+    monkeypatch.setitem(sys.modules, "cel_expr_python", None)
+    (problem,) = wrong("rules:\n- {id: r, when: {event: {type: reading, expr: 'value > 3'}}}")
+    assert str(problem).startswith("gateway.yaml:2:47 rules[0].when.event.expr: `expr` needs the package cel-expr-python")
+
+
 def test_names_are_found_outside_of_texts_only():
     assert cel.names_in("value > 3 && unit == 'quality' && x.type", cel.EVENT_NAMES) == ["value", "unit"]
     assert cel.fields_in("door.zone == badge.zone && has(a.b) && s.startsWith('x.y')") == ["zone", "zone", "b"]
@@ -53,6 +59,11 @@ class TestWithThePackage:
             }
         )
         assert judged(same, ("a/x", 3.0, 1), ("b/x", 3.0, 2), ("b/x", 4.0, 3), until=9) == [("matched", 3.0, 4)]
+
+    def test_a_step_that_is_not_there_is_named_with_those_that_are(self):
+        steps = "steps: [{as: a, type: reading}], where: [{expr: 'b.value > 3'}]"
+        (problem,) = wrong(f"rules:\n- {{id: r, when: {{sequence: {{{steps}}}}}}}")
+        assert "unknown name 'b', expected one of a" in str(problem)
 
     @pytest.mark.parametrize(
         ("text", "place", "message"),
