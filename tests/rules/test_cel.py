@@ -21,7 +21,9 @@ def test_without_the_package_the_sentence_says_how_to_get_it(monkeypatch):
 def test_without_the_package_a_rule_is_refused_at_the_place_of_its_expression(monkeypatch):
     monkeypatch.setitem(sys.modules, "cel_expr_python", None)
     (problem,) = wrong("rules:\n- {id: r, when: {event: {type: reading, expr: 'value > 3'}}}")
-    assert str(problem).startswith("gateway.yaml:2:47 rules[0].when.event.expr: `expr` needs the package cel-expr-python")
+    assert str(problem).startswith(
+        "gateway.yaml:2:47 rules[0].when.event.expr: `expr` needs the package cel-expr-python"
+    )
 
 
 def test_names_are_found_outside_of_texts_only():
