@@ -16,7 +16,8 @@ from gateway.clock import NS_PER_S
 from gateway.event import Event, Quality, stamp
 from gateway.rules.detect import Detector
 from gateway.rules.engine import Engine
-from gateway.rules.idle import DERIVED, Fold
+from gateway.rules.fold import Fold
+from gateway.rules.idle import DERIVED
 from gateway.rules.model import RuleConfig
 from tests.rules.corpus import BAD, START, Case, Input, Times, span, timed
 

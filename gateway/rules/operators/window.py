@@ -235,8 +235,6 @@ class WindowOperator(Selecting[Panes]):
 
     def _tell(self, key: str, pane: Pane, at: int, cause: int = 0) -> None:
         self.overflown += pane.forgotten
-        if not (pane.n or pane.bad or self._tells_empty):
-            return
         here = self.context
         results = pane.results(self._makers)
         own: dict[str, Any] = {"start": here.told(pane.start), "end": here.told(pane.end), "n": pane.n}
