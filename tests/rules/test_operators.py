@@ -172,6 +172,15 @@ class TestGuards:
         made.feed(event("one-more/door", False, 2001), ns(2001))
         assert len(made.feed(event("a/x", 1, 2002), ns(2002))) == 1
 
+    def test_the_time_of_day_follows_the_clock_when_it_is_set(self):
+        noon = {"time": {"after": "12:00", "before": "13:00", "zone": "UTC"}}
+        log = Log([rule(event={"channel": "a/x"}, only_if=[noon])])
+        log.open(ns(100), ns(0))
+        log.record([Event("reading", "a/x", ns(1), ns(101), 1.0)])
+        log.record([Event("clock.step", "gateway", ns(12 * 3600), ns(102))])
+        log.record([Event("reading", "a/x", ns(12 * 3600 + 1), ns(103), 2.0)])
+        assert [one.value for one in log.records if one.type == "rule.matched"] == [2.0]
+
     def test_how_often_a_guard_forbade_is_counted(self):
         made = engine(rule("r", event={"channel": "a/x"}, only_if=[{"channel": "b/x", "is": 1}]))
         for at in range(3):
