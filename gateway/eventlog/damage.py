@@ -9,13 +9,17 @@ Where the tree itself is broken the file is not to be trusted with more: it is m
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any, Final
 
 from gateway.errors import LogCorrupt
 from gateway.event import sequence
 from gateway.eventlog import codec
 from gateway.eventlog.store import BatchRow, Store
+
+logger = logging.getLogger("gateway.eventlog")
 
 JUMP: Final = 10**9
 """A salvaged log goes on so far behind its highest known offset: nobody knows how many there were behind that."""
@@ -123,3 +127,16 @@ async def _next_batch(opened: Store, offset: int, end: int) -> int | None:
     except LogCorrupt:
         return None
     return end if base is None else min(base, end)
+
+
+def salvaged_beside(path: Path) -> Path:
+    """Where a salvage makes the fresh log."""
+    return path.with_name(path.name + ".salvage")
+
+
+def finish(path: Path) -> None:
+    """Take a fresh log that a salvage had made when it was cut off between its two renames."""
+    fresh = salvaged_beside(path)
+    if fresh.exists() and not path.exists():
+        fresh.rename(path)
+        logger.warning("%s: a salvage that was cut off is finished", path)

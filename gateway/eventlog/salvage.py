@@ -12,7 +12,7 @@ highest offset that anything in the file names, and no offset is given twice. Th
 down as lost, in the same file, and told by a `log.gap` when the gateway runs.
 
 The damaged file is renamed, and kept. Two renames make the change; a crash between them leaves no log and a whole
-fresh one beside it, which the next start takes (`finish`).
+fresh one beside it, which the next start takes (`damage.finish`).
 
 A file that holds nothing of ours is not touched.
 """
@@ -31,7 +31,7 @@ from gateway.clock import NS_PER_S, Clock
 from gateway.errors import LogCorrupt, LogError, LogForeign, StoreUnavailable
 from gateway.eventlog import carve, codec, store
 from gateway.eventlog.carve import Carved, Pages
-from gateway.eventlog.damage import JUMP, Range
+from gateway.eventlog.damage import JUMP, Range, salvaged_beside
 from gateway.eventlog.store import Reader, Statement, Store, open_damaged, open_store
 
 logger = logging.getLogger("gateway.eventlog")
@@ -60,13 +60,6 @@ class Salvaged(NamedTuple):
     kept: Path
 
 
-def finish(path: Path) -> None:
-    """Take a fresh log that a salvage had made when it was cut off between its two renames."""
-    if _beside(path).exists() and not path.exists():
-        _beside(path).rename(path)
-        logger.warning("%s: a salvage that was cut off is finished", path)
-
-
 async def salvage(path: Path, why: LogCorrupt, clock: Clock, *, size_bytes_max: int, held: Range = (1, 1)) -> Salvaged:
     """Put a fresh log with all that can be read in the place of the damaged one at `path`.
 
@@ -80,8 +73,8 @@ async def salvage(path: Path, why: LogCorrupt, clock: Clock, *, size_bytes_max: 
         if not _is_ours(pages):
             raise LogForeign(f"{why}: choose another `buffer.path`, or move that file aside") from why
         logger.error("%s is damaged: what can be read goes into a fresh log (%s)", path, why)
-        _remove(_beside(path))
-        fresh = await open_store(_beside(path), size_bytes_max=size_bytes_max)
+        _remove(salvaged_beside(path))
+        fresh = await open_store(salvaged_beside(path), size_bytes_max=size_bytes_max)
         try:
             wreck = await open_damaged(path)
             try:
@@ -283,10 +276,6 @@ class _Salvage:
 # -- files ------------------------------------------------------------------------------------------------------------
 
 
-def _beside(path: Path) -> Path:
-    return path.with_name(path.name + ".salvage")
-
-
 def _remove(path: Path) -> None:
     for suffix in ("", "-wal", "-shm"):
         path.with_name(path.name + suffix).unlink(missing_ok=True)
@@ -303,7 +292,7 @@ def _swap(path: Path, clock: Clock) -> Path:
         wal.rename(kept.with_name(kept.name + "-wal"))
     path.rename(kept)
     path.with_name(path.name + "-shm").unlink(missing_ok=True)
-    _beside(path).rename(path)
+    salvaged_beside(path).rename(path)
     others = [
         other for other in path.parent.glob(f"{path.name}.corrupt-*") if not other.name.endswith(("-wal", "-shm"))
     ]
