@@ -13,16 +13,10 @@ from gateway.errors import LogForeign, LogTooNew
 from gateway.eventlog import Cursor, DeadLetter, EventLog, Riders, carve, salvage, store
 from gateway.eventlog.carve import Pages
 from gateway.eventlog.damage import JUMP
-from tests.clocks import ManualClock
 from tests.eventlog.disks import damage, everything, reading
 from tests.eventlog.test_faults import leaf_pages, spoil_page
 
 FIXTURES = Path(__file__).parent / "fixtures"
-
-
-@pytest.fixture
-def clock():
-    return ManualClock()
 
 
 @pytest.fixture
