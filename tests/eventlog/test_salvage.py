@@ -348,3 +348,8 @@ async def test_sums_of_a_thinned_log_are_salvaged_and_damage_does_not_stop_thinn
     assert any("~" in i for i in after)
     assert after == before
     await log.close()
+
+
+def test_a_row_that_ends_within_a_number_is_no_row():
+    """A header of two bytes that promises one floating-point number, and four of its eight bytes."""
+    assert carve._row(b"\x02\x07" + bytes(4), 1) is None
