@@ -9,7 +9,6 @@ Where the tree itself is broken the file is not to be trusted with more: it is m
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
@@ -18,8 +17,6 @@ from gateway.errors import LogCorrupt
 from gateway.event import sequence
 from gateway.eventlog import codec
 from gateway.eventlog.store import BatchRow, Store
-
-logger = logging.getLogger("gateway.eventlog")
 
 JUMP: Final = 10**9
 """A salvaged log goes on so far behind its highest known offset: nobody knows how many there were behind that."""
@@ -134,9 +131,23 @@ def salvaged_beside(path: Path) -> Path:
     return path.with_name(path.name + ".salvage")
 
 
+def damaged_beside(path: Path) -> list[Path]:
+    """The damaged files that were kept."""
+    there = path.parent.glob(f"{path.name}.corrupt-*")
+    return [file for file in there if not file.name.endswith(("-wal", "-shm"))]
+
+
 def finish(path: Path) -> None:
-    """Take a fresh log that a salvage had made when it was cut off between its two renames."""
+    """Put the fresh log of a salvage in the place of the damaged file, where that has gone already.
+
+    What is left of the damaged file's write-ahead log goes after it: SQLite would take it for the fresh one's.
+    """
     fresh = salvaged_beside(path)
-    if fresh.exists() and not path.exists():
-        fresh.rename(path)
-        logger.warning("%s: a salvage that was cut off is finished", path)
+    if path.exists() or not fresh.exists():
+        return
+    wal = path.with_name(path.name + "-wal")
+    if wal.exists():
+        newest = max(damaged_beside(path), key=lambda file: file.stat().st_ctime_ns, default=None)
+        wal.rename(newest.with_name(newest.name + "-wal")) if newest else wal.unlink()
+    path.with_name(path.name + "-shm").unlink(missing_ok=True)
+    fresh.rename(path)

@@ -169,7 +169,7 @@ class EventLog:
             await self._open_whole(again=again)
 
     async def _open_whole(self, *, again: bool) -> None:
-        finish(self.path)
+        finish(self.path)  # a salvage that was cut off between its renames
         try:
             opened = await self._opened(again=again)
         except LogCorrupt as error:

@@ -11,8 +11,10 @@ Nobody knows how many events there were behind the newest that can be read. So t
 highest offset that anything in the file names, and no offset is given twice. That stretch and each hole are written
 down as lost, in the same file, and told by a `log.gap` when the gateway runs.
 
-The damaged file is renamed, and kept. Two renames make the change; a crash between them leaves no log and a whole
-fresh one beside it, which the next start takes (`damage.finish`).
+The damaged file is renamed, and kept, then its write-ahead log, then the fresh file gets the name. A crash in between
+leaves no log and a whole fresh one beside it, which the next start takes (`damage.finish`). The order matters: a
+damaged file without its write-ahead log might pass for a whole one, and SQLite would take one that was left behind for
+that of the fresh file.
 
 A file that holds nothing of ours is not touched.
 """
@@ -31,7 +33,7 @@ from gateway.clock import NS_PER_S, Clock
 from gateway.errors import LogCorrupt, LogError, LogForeign, StoreUnavailable
 from gateway.eventlog import carve, codec, store
 from gateway.eventlog.carve import Carved, Pages
-from gateway.eventlog.damage import JUMP, Range, salvaged_beside
+from gateway.eventlog.damage import JUMP, Range, damaged_beside, finish, salvaged_beside
 from gateway.eventlog.store import Reader, Statement, Store, open_damaged, open_store
 
 logger = logging.getLogger("gateway.eventlog")
@@ -287,16 +289,9 @@ def _swap(path: Path, clock: Clock) -> Path:
     kept = path.with_name(f"{path.name}.corrupt-{at:%Y%m%dT%H%M%SZ}")
     while kept.exists():
         kept = kept.with_name(kept.name + "-2")
-    wal = path.with_name(path.name + "-wal")
-    if wal.exists():
-        wal.rename(kept.with_name(kept.name + "-wal"))
     path.rename(kept)
-    path.with_name(path.name + "-shm").unlink(missing_ok=True)
-    salvaged_beside(path).rename(path)
-    others = [
-        other for other in path.parent.glob(f"{path.name}.corrupt-*") if not other.name.endswith(("-wal", "-shm"))
-    ]
-    for old in sorted(others, key=lambda other: (other != kept, -other.stat().st_mtime_ns))[KEPT_FILES:]:
+    finish(path)
+    for old in sorted(damaged_beside(path), key=lambda other: (other != kept, -other.stat().st_mtime_ns))[KEPT_FILES:]:
         logger.warning("%s is removed: the newest %d damaged files are kept", old, KEPT_FILES)
         _remove(old)
     return kept
