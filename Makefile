@@ -16,7 +16,11 @@ DEV := $(VENV)/dev.stamp
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --require-virtualenv
 IS_64_BIT = $(BIN)/python -c 'import sys; sys.exit(sys.maxsize < 2**32)'
 
-# A test that hangs says where, and ends the run.
+# Two at a time: half of a test's time is waiting for disks, brokers and programs. Whoever is free takes the next.
+# PYTEST_ARGS='-n 0' runs them one after the other, for a debugger.
+TWO_AT_ONCE := -n 2 --dist worksteal
+
+# A test that hangs says where, fails, and the others go on.
 HANG_ENDS := -o faulthandler_timeout=180 -o faulthandler_exit_on_timeout=true
 
 .DEFAULT_GOAL := help
@@ -34,7 +38,7 @@ demo: $(RUN)  ## run the gateway on simulated hardware and watch its events arri
 test: $(DEV)  ## run the tests
 	@command -v mosquitto >/dev/null || test -x /usr/sbin/mosquitto || \
 	  echo "mosquitto is not installed: the tests that need it are skipped (sudo apt install mosquitto)."
-	@$(BIN)/pytest -m "not rig" $(HANG_ENDS) $(PYTEST_ARGS)
+	@$(BIN)/pytest -m "not rig" $(TWO_AT_ONCE) $(HANG_ENDS) $(PYTEST_ARGS)
 
 check: $(DEV)  ## lint, types, and the arrows between the layers
 	@echo "ruff";        $(BIN)/ruff check --quiet . && $(BIN)/ruff format --check --quiet .

@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 from random import Random
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from gateway.acquire import Acquirer
 from gateway.acting import Acting
@@ -31,8 +31,6 @@ from gateway.errors import ConfigError
 from gateway.eventlog import EventLog
 from gateway.folds import Folds, recover
 from gateway.forwarders import Forwarders, as_it_is, console_only
-from gateway.http import HttpServer
-from gateway.pages import http_server
 from gateway.present import Latest, chosen
 from gateway.pulse import Route, through
 from gateway.record import Recorder
@@ -42,6 +40,9 @@ from gateway.sink import Identity, Sink
 from gateway.tasks import Tasks
 from gateway.upkeep import Upkeep
 from gateway.wearing import Wearing
+
+if TYPE_CHECKING:
+    from gateway.http import HttpServer
 
 DEVICES_STOP_WITHIN_S = 2.0
 SINKS_DRAIN_WITHIN_S = 4.0
@@ -183,8 +184,11 @@ class Gateway:
         """Serve what the configuration names under `http:`; nothing where it names nothing."""
         if self._http is not None:
             await self._http.close()
-        self._http = http_server(self, rehearsal=self._rehearsal)
-        if self._http is not None:
+            self._http = None
+        if self.config.http is not None:
+            from gateway.pages import http_server  # noqa: PLC0415 - who shows no pages does not pay for them
+
+            self._http = http_server(self, self.config.http, rehearsal=self._rehearsal)
             await self._http.start()
 
     async def _stop(self) -> None:

@@ -113,6 +113,10 @@ class Progress:
             due.append(offset)
         return due
 
+    def is_due(self, offset: int, now_ns: int) -> bool:
+        """Whether that event is open, and to be delivered (again) now."""
+        return offset in self.given and self.given[offset].due_ns <= now_ns
+
     def spent(self, now_ns: int) -> list[int]:
         """The offsets to be given up now: delivered as often as they may be, and due again."""
         return [offset for offset in self._waiting(now_ns) if self._spent(self.given[offset])]

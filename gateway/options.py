@@ -7,7 +7,6 @@ and their names say so: `every_s`, `bytes_max`.
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -106,6 +105,8 @@ def _locate(path: Path, info: ValidationInfo) -> Path:
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """` (did you mean 'button'?)`, or nothing where no known word is near."""
+    import difflib  # noqa: PLC0415 - who writes no mistakes does not pay for it
+
     near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
     return f" (did you mean {near[0]!r}?)" if near else ""
 

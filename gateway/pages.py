@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from gateway.config.model import HttpConfig
 from gateway.health import ailments, status_document
-from gateway.http import Answer, HttpServer
+from gateway.http import Answer, HttpServer, metrics
 
 if TYPE_CHECKING:
     from gateway.app import Gateway
@@ -16,12 +17,8 @@ JSON = "application/json"
 ANY_PORT = 0
 
 
-def http_server(gateway: Gateway, *, rehearsal: bool) -> HttpServer | None:
+def http_server(gateway: Gateway, config: HttpConfig, *, rehearsal: bool) -> HttpServer:
     """The server that the configuration asks for. A `rehearsal` leaves the port to the gateway that it imitates."""
-    config = gateway.config.http
-    if config is None:
-        return None
-    from gateway.http import metrics  # noqa: PLC0415 - who serves no metrics does not pay for their library
 
     async def figures() -> Answer:
         return Answer(metrics.exposition(await gateway.answers.snapshot()), metrics.CONTENT_TYPE)

@@ -1,17 +1,23 @@
 """The machine itself: how busy, how full, how long up, whether it is connected and well powered.
 
-Sources: psutil for load, memory, disk and network; the kernel's files for the rest:
+Sources: getloadavg(3) and statvfs(3) for load and disk; the kernel's files for the rest:
 
+* `/proc/meminfo`: `MemTotal`, and `MemAvailable` that the kernel could give to programs without swapping
+  (Documentation/filesystems/proc.rst).
+* `/sys/class/net/*/flags` and `operstate`: an interface runs if it is IFF_UP and its state is `up`, or `unknown` where
+  its driver does not tell (Documentation/networking/operstates.rst).
 * `/proc/uptime`: seconds since boot, suspend included (Documentation/filesystems/proc.rst).
 * `/proc/sys/kernel/random/boot_id`: new at each boot, the same until the next (random(4)).
 * hwmon chip `rpi_volt`, `in0_lcrit_alarm`: 1 while the Pi's firmware reports under-voltage
   (Documentation/hwmon/raspberrypi-hwmon.rst; the kernel asks the firmware every 2 s).
 
-What this machine cannot tell is not read: a laptop has no `rpi_volt`, and macOS has no `/proc`.
+What this machine cannot tell is not read: a laptop has no `rpi_volt`, and macOS has no `/proc`. There psutil tells
+memory and network. Where the kernel's files do, it is not imported: it is a megabyte of the gateway's memory.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Protocol
@@ -22,7 +28,13 @@ from gateway.driver import Channel, PolledDriver, World
 from gateway.errors import DeviceError
 from gateway.event import Reading, Value
 from gateway.options import Options
+from gateway.sysfs import text, text_or_none
 
+MEMORY = "proc/meminfo"
+MEMORY_TOTAL, MEMORY_AVAILABLE = "MemTotal:", "MemAvailable:"
+NETWORK = "sys/class/net"
+IFF_UP, IFF_LOOPBACK = 0x1, 0x8  # linux/if.h
+RUNNING = frozenset({"up", "unknown"})
 UPTIME = "proc/uptime"
 BOOT_ID = "proc/sys/kernel/random/boot_id"
 HWMON = "sys/class/hwmon"
@@ -31,7 +43,7 @@ VOLTAGE_ALARM = "in0_lcrit_alarm"
 
 
 class Machine(Protocol):
-    """What the driver asks psutil."""
+    """What the driver asks of the machine."""
 
     def load(self) -> float:
         """Runnable tasks, averaged over a minute."""
@@ -82,7 +94,8 @@ class System(PolledDriver):
 
     @classmethod
     def create(cls, options: SystemOptions) -> System:
-        return cls(options, PsutilMachine(), Path("/"))
+        root = Path("/")
+        return cls(options, KernelMachine(root) if (root / MEMORY).exists() else PsutilMachine(), root)
 
     @classmethod
     def simulate(cls, options: SystemOptions, world: World) -> System:
@@ -110,24 +123,58 @@ class System(PolledDriver):
         )
 
 
-class PsutilMachine:
-    """The machine that we run on."""
-
-    def __init__(self) -> None:
-        import psutil  # noqa: PLC0415 - only where a real machine is asked
-
-        self._psutil = psutil
+class UnixMachine:
+    """What any Unix tells by the same calls."""
 
     def load(self) -> float:
-        return self._psutil.getloadavg()[0]
+        return os.getloadavg()[0]
+
+    def disk(self, path: str) -> tuple[float, float]:
+        found = os.statvfs(path)
+        used, left = found.f_blocks - found.f_bfree, found.f_bavail  # what is kept for root is neither
+        return used / (used + left) if used + left else 0.0, left * found.f_frsize
+
+
+class KernelMachine(UnixMachine):
+    """A machine with Linux, of which `root` is the root directory."""
+
+    def __init__(self, root: Path) -> None:
+        self._memory, self._network = root / MEMORY, root / NETWORK
+
+    def memory_used(self) -> float:
+        lines = (line.split() for line in text(self._memory).splitlines())
+        kibibytes = {words[0]: int(words[1]) for words in lines if words[0] in {MEMORY_TOTAL, MEMORY_AVAILABLE}}
+        try:
+            total, available = kibibytes[MEMORY_TOTAL], kibibytes[MEMORY_AVAILABLE]
+        except KeyError as missing:
+            raise DeviceError(f"{self._memory} has no {missing}") from None
+        return (total - available) / total
+
+    def interfaces(self) -> Mapping[str, bool]:
+        found = {path.name: self._flags(path) for path in self._network.glob("*")}
+        return {
+            name: bool(flags & IFF_UP) and text_or_none(self._network / name / "operstate") in RUNNING
+            for name, flags in found.items()
+            if flags is not None and not flags & IFF_LOOPBACK
+        }
+
+    def _flags(self, interface: Path) -> int | None:
+        """None for what is no interface (`bonding_masters` lies beside them), or is none any more."""
+        flags = text_or_none(interface / "flags")
+        return None if flags is None else int(flags, 16)
+
+
+class PsutilMachine(UnixMachine):
+    """A machine with another system, as psutil sees it."""
+
+    def __init__(self) -> None:
+        import psutil  # noqa: PLC0415 - only where it is needed
+
+        self._psutil = psutil
 
     def memory_used(self) -> float:
         memory = self._psutil.virtual_memory()
         return (memory.total - memory.available) / memory.total
-
-    def disk(self, path: str) -> tuple[float, float]:
-        space = self._psutil.disk_usage(path)
-        return space.used / (space.used + space.free), space.free
 
     def interfaces(self) -> Mapping[str, bool]:
         stats = self._psutil.net_if_stats()

@@ -1,4 +1,4 @@
-"""A machine that is not there: psutil's answers and the kernel's files follow the world."""
+"""A machine that is not there: its answers and the kernel's files follow the world."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class SimulatedSystem(OverTree, System):
 
 
 class SimulatedMachine:
-    """Psutil's part. Raises OSError while the signal that it asks is unplugged."""
+    """What no file tells. Raises OSError while the signal that it asks is unplugged."""
 
     def __init__(self, options: SystemOptions, world: World) -> None:
         self._interface = options.interface or "eth0"

@@ -15,7 +15,7 @@ from gateway.errors import ConfigError, GatewayError
 
 COMMANDS = (
     "run", "demo", "check", "budget", "schema", "drivers", "sinks", "outputs", "rules", "read", "tail", "status",
-    "verify", "reload", "log", "consume", "replay", "export", "import", "backup", "restore", "purge",
+    "verify", "reload", "log", "letters", "consume", "replay", "export", "import", "backup", "restore", "purge",
 )  # fmt: skip
 """In the order that a newcomer meets them."""
 

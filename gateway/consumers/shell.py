@@ -235,6 +235,8 @@ class Consumers:
         handed: list[Handed] = []
         gone: list[int] = []
         for offset in progress.spent(now_ns):
+            if not progress.holds(offset):  # settled while others were buried
+                continue
             deliveries = progress.given[offset].deliveries
             reason = f"not acknowledged in {deliveries} deliver{'y' if deliveries == 1 else 'ies'}"
             if (lost := await self._give_up(consumer, offset, reason)) is not None:
@@ -243,7 +245,7 @@ class Consumers:
             event = await self._event(offset)
             if event is None:
                 gone.append(offset)
-            else:
+            elif progress.is_due(offset, now_ns):  # not settled, and not given back, while it was read
                 handed.append(self._give(consumer, event, now_ns))
         if gone:
             self._settled(consumer, progress.drop(gone) or len(gone))
@@ -322,6 +324,8 @@ class Consumers:
         return count
 
     def _ride(self, consumer: Known, acks: int) -> None:
+        if self._is_gone(consumer):
+            return
         consumer.passed_noted, consumer.used_noted = consumer.progress.read_from, consumer.used
         self._recorder.ride_consumer(consumer.name, lambda: state_of(consumer, self._clock), acks)
 
@@ -346,11 +350,17 @@ class Consumers:
 
     def _guard(self, consumer: Known) -> None:
         """Have the log wait for a protected consumer, as it waits for sinks."""
+        if self._is_gone(consumer):
+            return
         name = letters_of(consumer.name)
         if consumer.spec.protect:
             self._log.cursors[name] = Cursor(consumer.progress.floor)
         else:
             self._log.cursors.pop(name, None)
+
+    def _is_gone(self, consumer: Known) -> bool:
+        """Forgotten while it was being given something: it stays so, and leaves nothing behind."""
+        return self._known.get(consumer.name) is not consumer
 
     # -- finding ------------------------------------------------------------------------------------------------------
 

@@ -150,7 +150,7 @@ def _varint(data: bytes, at: int) -> tuple[int, int]:
 def _row(payload: bytes, row_id: int | None) -> Carved | None:
     try:
         values = _record(payload)
-    except (IndexError, ValueError):
+    except (IndexError, ValueError, struct.error):
         return None
     kind = _kind(values, has_row_id=row_id is not None)
     if kind is None:
@@ -159,7 +159,7 @@ def _row(payload: bytes, row_id: int | None) -> Carved | None:
 
 
 def _record(payload: bytes) -> tuple[Any, ...]:
-    """The columns of a row. Raises ValueError, IndexError where the bytes are none."""
+    """The columns of a row. Raises ValueError, IndexError, struct.error where the bytes are none."""
     header, at = _varint(payload, 0)
     if not 0 < header <= len(payload):
         raise ValueError("no header")

@@ -10,6 +10,7 @@ Where the tree itself is broken the file is not to be trusted with more: it is m
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any, Final
 
 from gateway.errors import LogCorrupt
@@ -123,3 +124,30 @@ async def _next_batch(opened: Store, offset: int, end: int) -> int | None:
     except LogCorrupt:
         return None
     return end if base is None else min(base, end)
+
+
+def salvaged_beside(path: Path) -> Path:
+    """Where a salvage makes the fresh log."""
+    return path.with_name(path.name + ".salvage")
+
+
+def damaged_beside(path: Path) -> list[Path]:
+    """The damaged files that were kept."""
+    there = path.parent.glob(f"{path.name}.corrupt-*")
+    return [file for file in there if not file.name.endswith(("-wal", "-shm"))]
+
+
+def finish(path: Path) -> None:
+    """Put the fresh log of a salvage in the place of the damaged file, where that has gone already.
+
+    What is left of the damaged file's write-ahead log goes after it: SQLite would take it for the fresh one's.
+    """
+    fresh = salvaged_beside(path)
+    if path.exists() or not fresh.exists():
+        return
+    wal = path.with_name(path.name + "-wal")
+    if wal.exists():
+        newest = max(damaged_beside(path), key=lambda file: file.stat().st_ctime_ns, default=None)
+        wal.rename(newest.with_name(newest.name + "-wal")) if newest else wal.unlink()
+    path.with_name(path.name + "-shm").unlink(missing_ok=True)
+    fresh.rename(path)

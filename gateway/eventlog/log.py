@@ -48,6 +48,7 @@ from gateway.event import Event
 from gateway.eventlog import anchors, codec, consumers, excerpt, store
 from gateway.eventlog.ballast import Room
 from gateway.eventlog.batches import Batch
+from gateway.eventlog.damage import finish
 from gateway.eventlog.excerpt import Excerpt
 from gateway.eventlog.faults import Faults
 from gateway.eventlog.head import Head
@@ -55,7 +56,6 @@ from gateway.eventlog.lock import WriterLock
 from gateway.eventlog.pages import Scan, from_memory, from_store
 from gateway.eventlog.purge import Purge
 from gateway.eventlog.retention import Retention
-from gateway.eventlog.salvage import finish, salvage
 from gateway.eventlog.scrub import check_end
 from gateway.eventlog.store import Statement, Store
 from gateway.eventlog.thin import Holds
@@ -190,10 +190,12 @@ class EventLog:
             await self._open_whole(again=again)
 
     async def _open_whole(self, *, again: bool) -> None:
-        finish(self.path)
+        finish(self.path)  # a salvage that was cut off between its renames
         try:
             opened = await self._opened(again=again)
         except LogCorrupt as error:
+            from gateway.eventlog.salvage import salvage  # noqa: PLC0415 - rarely needed, and a tenth of a megabyte
+
             head, size_bytes_max = self._head, self._room.configured_bytes
             await salvage(self.path, error, self._clock, size_bytes_max=size_bytes_max, held=head.held)
             opened = await self._opened(again=again)

@@ -11,8 +11,10 @@ Nobody knows how many events there were behind the newest that can be read. So t
 highest offset that anything in the file names, and no offset is given twice. That stretch and each hole are written
 down as lost, in the same file, and told by a `log.gap` when the gateway runs.
 
-The damaged file is renamed, and kept. Two renames make the change; a crash between them leaves no log and a whole
-fresh one beside it, which the next start takes (`finish`).
+The damaged file is renamed, and kept, then its write-ahead log, then the fresh file gets the name. A crash in between
+leaves no log and a whole fresh one beside it, which the next start takes (`damage.finish`). The order matters: a
+damaged file without its write-ahead log might pass for a whole one, and SQLite would take one that was left behind for
+that of the fresh file.
 
 A file that holds nothing of ours is not touched.
 """
@@ -31,7 +33,7 @@ from gateway.clock import NS_PER_S, Clock
 from gateway.errors import LogCorrupt, LogError, LogForeign, StoreUnavailable
 from gateway.eventlog import carve, codec, store
 from gateway.eventlog.carve import Carved, Pages
-from gateway.eventlog.damage import JUMP, Range
+from gateway.eventlog.damage import JUMP, Range, damaged_beside, finish, salvaged_beside
 from gateway.eventlog.store import Reader, Statement, Store, open_damaged, open_store
 
 logger = logging.getLogger("gateway.eventlog")
@@ -60,13 +62,6 @@ class Salvaged(NamedTuple):
     kept: Path
 
 
-def finish(path: Path) -> None:
-    """Take a fresh log that a salvage had made when it was cut off between its two renames."""
-    if _beside(path).exists() and not path.exists():
-        _beside(path).rename(path)
-        logger.warning("%s: a salvage that was cut off is finished", path)
-
-
 async def salvage(path: Path, why: LogCorrupt, clock: Clock, *, size_bytes_max: int, held: Range = (1, 1)) -> Salvaged:
     """Put a fresh log with all that can be read in the place of the damaged one at `path`.
 
@@ -80,8 +75,8 @@ async def salvage(path: Path, why: LogCorrupt, clock: Clock, *, size_bytes_max: 
         if not _is_ours(pages):
             raise LogForeign(f"{why}: choose another `buffer.path`, or move that file aside") from why
         logger.error("%s is damaged: what can be read goes into a fresh log (%s)", path, why)
-        _remove(_beside(path))
-        fresh = await open_store(_beside(path), size_bytes_max=size_bytes_max)
+        _remove(salvaged_beside(path))
+        fresh = await open_store(salvaged_beside(path), size_bytes_max=size_bytes_max)
         try:
             wreck = await open_damaged(path)
             try:
@@ -283,10 +278,6 @@ class _Salvage:
 # -- files ------------------------------------------------------------------------------------------------------------
 
 
-def _beside(path: Path) -> Path:
-    return path.with_name(path.name + ".salvage")
-
-
 def _remove(path: Path) -> None:
     for suffix in ("", "-wal", "-shm"):
         path.with_name(path.name + suffix).unlink(missing_ok=True)
@@ -298,16 +289,9 @@ def _swap(path: Path, clock: Clock) -> Path:
     kept = path.with_name(f"{path.name}.corrupt-{at:%Y%m%dT%H%M%SZ}")
     while kept.exists():
         kept = kept.with_name(kept.name + "-2")
-    wal = path.with_name(path.name + "-wal")
-    if wal.exists():
-        wal.rename(kept.with_name(kept.name + "-wal"))
     path.rename(kept)
-    path.with_name(path.name + "-shm").unlink(missing_ok=True)
-    _beside(path).rename(path)
-    others = [
-        other for other in path.parent.glob(f"{path.name}.corrupt-*") if not other.name.endswith(("-wal", "-shm"))
-    ]
-    for old in sorted(others, key=lambda other: (other != kept, -other.stat().st_mtime_ns))[KEPT_FILES:]:
+    finish(path)
+    for old in sorted(damaged_beside(path), key=lambda other: (other != kept, -other.stat().st_mtime_ns))[KEPT_FILES:]:
         logger.warning("%s is removed: the newest %d damaged files are kept", old, KEPT_FILES)
         _remove(old)
     return kept

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gateway.sinks.mqtt_dial import Dialler
+    from gateway.sinks.mqtt_options import Address
     from gateway.sinks.mqtt_session import Manner, MqttSession
+    from gateway.sinks.mqtt_websocket import Frames
     from gateway.sinks.mqtt_wire import Login
 
 logger = logging.getLogger("gateway.sinks.mqtt")
@@ -111,7 +113,6 @@ class MqttSink(Sink):
 
     async def _open(self, dialler: Dialler, report: Report) -> Session:
         from gateway.sinks.mqtt_session import JSON, MqttSession  # noqa: PLC0415 - as in `_prepare`
-        from gateway.sinks.mqtt_websocket import Frames  # noqa: PLC0415
         from gateway.sinks.mqtt_wire import Message, Wire  # noqa: PLC0415
 
         assert self._manner is not None, "_prepare comes first"
@@ -120,8 +121,8 @@ class MqttSink(Sink):
         will = None
         if not self._identity.probe:
             will = Message(self._topics.status, farewell(self._identity.run), JSON, retain=True)
-        frames = Frames() if dialler.address.path is not None else None
-        await session.open(Wire(connected, self._login(), will, session, frames), self._options.window)
+        wire = Wire(connected, self._login(), will, session, _frames(dialler.address))
+        await session.open(wire, self._options.window)
         self._session = session
         return session
 
@@ -142,6 +143,14 @@ class MqttSink(Sink):
             keepalive_s=round(options.keepalive_s),
             version_5=options.version == "5",
         )
+
+
+def _frames(address: Address) -> Frames | None:
+    if address.path is None:
+        return None
+    from gateway.sinks.mqtt_websocket import Frames  # noqa: PLC0415 - only where `url:` asks for one
+
+    return Frames()
 
 
 def _together(troubles: list[LinkError]) -> LinkError:

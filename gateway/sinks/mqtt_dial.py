@@ -17,7 +17,6 @@ from typing import NamedTuple
 
 from gateway.errors import LinkError
 from gateway.sinks.mqtt_options import Address
-from gateway.sinks.mqtt_websocket import NoWebSocket, shake_hands
 
 DIAL_TIMEOUT_S = 3.0
 PREVIOUS_WAIT_S = 0.5
@@ -26,6 +25,10 @@ PREVIOUS_WAIT_S = 0.5
 
 class NoHandshake(OSError):
     """The other side closed the connection instead of shaking hands."""
+
+
+class NoWebSocket(OSError):
+    """The other side speaks HTTP at best, and no WebSocket with MQTT in it."""
 
 
 class Papers(NamedTuple):
@@ -134,6 +137,8 @@ def _reach(
     if context is not None:
         opened = _secure(opened, context, address.host, hold)
     if address.path is not None:
+        from gateway.sinks.mqtt_websocket import shake_hands  # noqa: PLC0415 - only where `url:` asks for one
+
         opened.settimeout(DIAL_TIMEOUT_S)
         try:
             shake_hands(opened, str(address), address.path)
@@ -146,7 +151,7 @@ def _reach(
 def _connect(address: Address, now_s: Callable[[], float], hold: Callable[[socket.socket], None]) -> socket.socket:
     """All addresses of the name share the time, so that a dead first one leaves some for the next."""
     deadline_s = now_s() + DIAL_TIMEOUT_S
-    found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
+    found = socket.getaddrinfo(_plain(address.host), address.port, type=socket.SOCK_STREAM)
     trouble: OSError = TimeoutError("no address answered")
     for left, (family, kind, protocol, _, where) in zip(range(len(found), 0, -1), found, strict=True):
         remaining_s = deadline_s - now_s()
@@ -164,6 +169,11 @@ def _connect(address: Address, now_s: Callable[[], float], hold: Callable[[socke
         else:
             return opened
     raise trouble
+
+
+def _plain(host: str) -> str | bytes:
+    """The same name, in bytes where it is ASCII: Python then loads no tables for names in other scripts."""
+    return host.encode() if host.isascii() else host
 
 
 def _trust(papers: Papers) -> ssl.SSLContext:
@@ -202,7 +212,7 @@ def _secure(
 ) -> ssl.SSLSocket:
     opened.settimeout(DIAL_TIMEOUT_S)
     try:
-        secure = context.wrap_socket(opened, server_hostname=host, do_handshake_on_connect=False)
+        secure = context.wrap_socket(opened, server_hostname=_plain(host), do_handshake_on_connect=False)
     except (OSError, ValueError):
         opened.close()
         raise

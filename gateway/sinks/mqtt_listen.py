@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from secrets import token_hex
 from typing import Any, Final
 
 import paho.mqtt.client as paho
@@ -28,7 +29,7 @@ class MqttListener(Listener):
 
     def __init__(self, options: MqttOptions, gateway_id: str) -> None:
         self._options = options
-        self._client_id = (options.client_id or gateway_id) + SUFFIX
+        self._client_id = f"{options.client_id or gateway_id}{SUFFIX}-{token_hex(4)}"  # two may listen at once
         self._filter = Topics(options.base, gateway_id, options.topics.model_dump()).events
         self._client: paho.Client | None = None
         self._heard: deque[bytes] = deque()

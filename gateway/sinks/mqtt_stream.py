@@ -8,9 +8,12 @@ from __future__ import annotations
 import contextlib
 import socket
 import ssl
+from typing import TYPE_CHECKING
 
 from gateway.sinks.mqtt_packets import Ack, Incoming
-from gateway.sinks.mqtt_websocket import Frames
+
+if TYPE_CHECKING:
+    from gateway.sinks.mqtt_websocket import Frames
 
 READ_BYTES = 65536
 

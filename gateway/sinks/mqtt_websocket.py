@@ -13,6 +13,7 @@ import socket
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
+from gateway.sinks.mqtt_dial import NoWebSocket
 from gateway.sinks.mqtt_packets import OTHER_BYTES_MAX, NotMqtt
 
 ANSWER_BYTES_MAX: Final = 8192
@@ -23,10 +24,6 @@ _SWITCHING: Final = "101"
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0x0, 0x1, 0x2, 0x8, 0x9, 0xA
 CONTROL_BYTES_MAX: Final = 125
 _FINAL, _MASKED = 0x80, 0x80
-
-
-class NoWebSocket(OSError):
-    """The other side speaks HTTP at best, and no WebSocket with MQTT in it."""
 
 
 def shake_hands(connected: socket.socket, host: str, path: str) -> None:

@@ -13,7 +13,7 @@ import logging
 import socket
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
@@ -36,7 +36,9 @@ from gateway.sinks.mqtt_packets import (
 )
 from gateway.sinks.mqtt_properties import Limits, in_words, limits_of, pack, text_of, why
 from gateway.sinks.mqtt_stream import Stream
-from gateway.sinks.mqtt_websocket import Frames
+
+if TYPE_CHECKING:
+    from gateway.sinks.mqtt_websocket import Frames
 
 logger = logging.getLogger("gateway.sinks.mqtt")
 

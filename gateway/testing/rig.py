@@ -23,6 +23,9 @@ T = TypeVar("T")
 DEADLINE_S: Final = 10.0
 """No single call, and no wait for something that was promised, takes longer than this."""
 
+THREAD_ENDS_WITHIN_S: Final = 2.0
+"""How long after `close` a driver's thread may still be there."""
+
 
 class Plug:
     """Something to pull: while it is out, every signal of its world raises OSError."""
@@ -157,7 +160,7 @@ class Leftovers:
         """Names of new threads that do not end by themselves."""
         new = [thread for thread in threading.enumerate() if thread not in self._threads]
         for thread in new:
-            thread.join(2.0)
+            thread.join(THREAD_ENDS_WITHIN_S)
         return [thread.name for thread in new if thread.is_alive()]
 
     def files(self) -> list[str]:

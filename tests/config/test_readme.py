@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import pytest
 
@@ -24,12 +23,10 @@ from gateway.config.yaml import DEPTH_MAX, INCLUDES_MAX, NODES_MAX
 from gateway.event import RESERVED_IDS
 from gateway.expression import CHARACTERS_MAX, FUNCTIONS
 from gateway.units import QUANTITIES
+from tests.pages import page_of, tables_of
 
-PAGE = (Path(gateway.config.__file__).parent / "README.md").read_text("utf-8")
-TABLES = [
-    {row[0]: row[1:] for row in re.findall(r"^\| `(\w+)` \| (.*?) \| (.*?) \|$", table, re.MULTILINE)}
-    for table in re.findall(r"\| key \| default \| meaning \|\n\|---\|---\|---\|\n((?:\|.*\n)+)", PAGE)
-]
+PAGE = page_of(gateway.config)
+TABLES = tables_of(PAGE)
 MODELS = (
     GatewayConfig,
     DeviceEntry,

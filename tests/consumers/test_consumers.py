@@ -507,6 +507,64 @@ async def test_a_forgotten_consumer_is_gone_with_all_it_had(world, mine):
     assert world.consumers.standings() == []
 
 
+def while_it_reads(world, monkeypatch, act):
+    """Call `act` once, after the next read of the log and before whoever asked has its answer."""
+    read, acts = world.log.read, [act]
+
+    async def reading_on(*args, **more):
+        page = await read(*args, **more)
+        if acts:
+            acts.pop()()
+        return page
+
+    monkeypatch.setattr(world.log, "read", reading_on)
+
+
+async def test_forgotten_while_it_is_given_something_it_holds_nothing_and_does_not_return(world, mine, monkeypatch):
+    await world.fill(3)
+    await mine.begin("earliest", ConsumerSpec(ack="each", protect=True))
+    while_it_reads(world, monkeypatch, lambda: world.consumers._drop(world.consumers._known["mine"]))
+    await mine.fetch()
+    assert world._protected() == world.log.next_offset, "the log waits for nobody"
+    await reopened(world)
+    assert world.consumers.standings() == []
+
+
+async def test_what_is_settled_while_it_is_read_again_is_not_given_again(world, mine, clock, monkeypatch):
+    await world.fill(2)
+    await mine.begin("earliest", EACH)
+    assert await mine.fetch() == [1, 2]
+    clock.pass_s(EACH.ack_within_s)
+    acked = []
+    while_it_reads(world, monkeypatch, lambda: acked.append(mine.ack(1)))
+    assert await mine.fetch() == [2]
+    assert acked == [1]
+    assert mine.ack(1) == 0, "once is enough"
+
+
+async def test_what_is_given_back_while_it_is_read_again_waits_for_its_back_off(world, mine, clock, monkeypatch):
+    await world.fill(1)
+    await mine.begin("earliest", EACH)
+    await mine.fetch()
+    clock.pass_s(EACH.ack_within_s)
+    while_it_reads(world, monkeypatch, lambda: mine.nak(1, 60.0))
+    assert await mine.fetch() == []
+    clock.pass_s(60)
+    assert await mine.fetch() == [1]
+
+
+async def test_what_is_settled_while_another_is_given_up_is_not_buried(world, mine, clock, monkeypatch):
+    await world.fill(2)
+    await mine.begin("earliest", EACH)
+    for _ in range(EACH.deliveries_max):
+        assert await mine.fetch() == [1, 2]
+        clock.pass_s(EACH.ack_within_s)
+    while_it_reads(world, monkeypatch, lambda: mine.ack(2))
+    assert await mine.fetch() == []
+    await world.recorder.flush()
+    assert await world.log.dead_letters("consumer/mine") == 1
+
+
 async def test_forgotten_and_made_again_at_once_it_is_new(world, mine):
     await world.fill(3)
     await mine.begin("earliest")

@@ -339,6 +339,7 @@ def test_a_defect_is_found(
     broken: type[Driver], test: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("gateway.testing.rig.DEADLINE_S", 0.5)
+    monkeypatch.setattr("gateway.testing.rig.THREAD_ENDS_WITHIN_S", 0.2)
     error = contract.run_one(suite_of(broken, tmp_path / "folder"), test, tmp_path / "run")
     LeavesAThread.stop_them()
     assert error is not None

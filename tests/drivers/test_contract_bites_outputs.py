@@ -178,7 +178,10 @@ DEFECTS = [
 @pytest.mark.parametrize(
     ("broken", "test", "said"), DEFECTS, ids=[f"{row[0].__name__}-{row[1][5:]}" for row in DEFECTS]
 )
-def test_a_defect_is_found(broken: type[Driver], test: str, said: str, tmp_path: Path) -> None:
+def test_a_defect_is_found(
+    broken: type[Driver], test: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.testing.rig.THREAD_ENDS_WITHIN_S", 0.2)
     error = contract.run_one(suite(broken, tmp_path / "folder"), test, tmp_path / "run")
     LeavesAThread.ends.set()
     LeavesAThread.ends = threading.Event()

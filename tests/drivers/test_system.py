@@ -1,20 +1,25 @@
-"""The machine: the real one through psutil, and machines that only the test knows."""
+"""The machine: the real one, and machines that only the test knows."""
 
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+import psutil
 import pytest
 from pydantic import ValidationError
 
-from drivers.system.driver import PsutilMachine, System, SystemOptions, is_linked
+from drivers.system.driver import KernelMachine, PsutilMachine, System, SystemOptions, UnixMachine, is_linked
 from gateway.driver import Channel
 from gateway.errors import DeviceError
 from gateway.event import Reading
 from gateway.testing.rig import check_reading
 from tests.drivers.worlds import Stage
+
+linux = pytest.mark.skipif(not Path("/proc/meminfo").exists(), reason="reads what Linux shows")
 
 
 class Machine:
@@ -37,6 +42,7 @@ class Machine:
 def files(root: Path, **contents: str) -> Path:
     paths = {
         "uptime": "proc/uptime",
+        "memory": "proc/meminfo",
         "boot": "proc/sys/kernel/random/boot_id",
         "chip": "sys/class/hwmon/hwmon1/name",
         "alarm": "sys/class/hwmon/hwmon1/in0_lcrit_alarm",
@@ -135,15 +141,75 @@ def test_loopback_is_no_interface() -> None:
     assert not {"lo", "lo0"} & set(PsutilMachine().interfaces())
 
 
+@linux
+def test_the_kernels_files_say_what_psutil_says() -> None:
+    """Memory moves between two looks, so a look of the one lies between two of the other, or near them."""
+    kernel, library = KernelMachine(Path("/")), PsutilMachine()
+    before, looked, after = library.memory_used(), kernel.memory_used(), library.memory_used()
+    assert min(before, after) - 0.02 <= looked <= max(before, after) + 0.02
+    assert kernel.interfaces() == library.interfaces()
+
+
+@linux
+def test_on_linux_psutil_is_not_imported() -> None:
+    program = (
+        "import sys; from drivers.system.driver import System, SystemOptions as O; s = System.create(O()); s.open(); "
+        "s.read(); assert 'psutil' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_the_disk_is_as_full_as_df_says(tmp_path: Path) -> None:
+    used, left = UnixMachine().disk(str(tmp_path))
+    space = psutil.disk_usage(str(tmp_path))
+    assert used == pytest.approx(space.percent / 100, abs=0.002)
+    assert left == pytest.approx(space.free, rel=0.01)
+
+
+def test_memory_that_the_kernel_would_give_back_is_free(tmp_path: Path) -> None:
+    files(tmp_path, memory="MemTotal: 1000 kB\nMemFree: 100 kB\nMemAvailable: 750 kB\nHugePages_Total: 0\n")
+    assert KernelMachine(tmp_path).memory_used() == 0.25
+
+
+def test_a_kernel_that_does_not_tell_what_is_available_is_a_failing_device(tmp_path: Path) -> None:
+    with pytest.raises(DeviceError, match="meminfo has no 'MemAvailable:'"):
+        KernelMachine(files(tmp_path, memory="MemTotal: 1000 kB")).memory_used()
+
+
+@pytest.mark.parametrize(
+    ("flags", "operstate", "up"),
+    [
+        ("0x1003", "up", True),
+        ("0x1003", "unknown", True),
+        ("0x1003", "down", False),
+        ("0x1003", "dormant", False),
+        ("0x1002", "up", False),
+    ],
+)
+def test_an_interface_is_up_if_it_is_switched_on_and_has_a_carrier(
+    flags: str, operstate: str, up: bool, tmp_path: Path
+) -> None:
+    network = tmp_path / "sys/class/net"
+    for name, shown in (("eth0", (flags, operstate)), ("lo", ("0x9", "unknown"))):
+        (network / name).mkdir(parents=True)
+        for file, content in zip(("flags", "operstate"), shown, strict=True):
+            (network / name / file).write_text(f"{content}\n", encoding="ascii")
+    (network / "bonding_masters").write_text("\n", encoding="ascii")
+    assert KernelMachine(tmp_path).interfaces() == {"eth0": up}
+
+
+def test_a_machine_without_a_network_has_no_interface(tmp_path: Path) -> None:
+    assert KernelMachine(tmp_path).interfaces() == {}
+
+
 def test_load_is_the_one_of_the_last_minute(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "getloadavg", lambda: (1.0, 5.0, 15.0))
-    monkeypatch.setattr("psutil.getloadavg", os.getloadavg)
-    assert PsutilMachine().load() == 1.0
+    assert UnixMachine().load() == 1.0
 
 
 def test_a_path_that_is_not_there_is_a_failing_device() -> None:
     with pytest.raises(OSError, match="nowhere"):
-        PsutilMachine().disk("/nowhere")
+        UnixMachine().disk("/nowhere")
 
 
 def test_simulated_the_driver_reads_what_the_world_says() -> None:

@@ -11,6 +11,15 @@ def reading(value=21.5, subject="air/temperature", **more):
     return Event("reading", subject, 1_000, 10, value, "Cel", "good", **more)
 
 
+async def all_events(log):
+    """Everything that is in the log, as a reader gets it who begins at its first offset."""
+    page, events = await log.read(log.first_offset), []
+    while page.events:
+        events += page.events
+        page = await log.read(page.next_offset)
+    return events
+
+
 async def everything(log, start=1):
     """(events, gaps) from an offset to the end, as a reader gets them."""
     events, gaps, offset = [], [], start

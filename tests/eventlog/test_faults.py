@@ -11,28 +11,10 @@ from gateway.eventlog import Cursor, EventLog, Riders, ballast, scrub, store
 from gateway.eventlog.ballast import BALLAST_BYTES
 from gateway.eventlog.damage import JUMP, Damage, gap_of
 from gateway.upkeep import Upkeep
-from tests.clocks import ManualClock
 from tests.eventlog.disks import damage, everything, reading
 from tests.spine.conftest import PlayedSink, Spine, until
 
 MB = 1_000_000
-
-
-@pytest.fixture
-def clock():
-    return ManualClock()
-
-
-@pytest.fixture
-def path(tmp_path):
-    return tmp_path / "events.db"
-
-
-@pytest.fixture
-async def log(path, clock):
-    log = await EventLog.open(path, clock)
-    yield log
-    await log.close()
 
 
 # -- a disk that others fill ------------------------------------------------------------------------------------------

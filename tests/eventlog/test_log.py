@@ -13,7 +13,7 @@ from gateway.errors import LogCorrupt, LogLocked, LogTooNew, StoreUnavailable
 from gateway.event import Event
 from gateway.eventlog import MAX_BATCH_EVENTS, TELL_EVERY_S, Cursor, DeadLetter, EventLog, Riders, store
 from gateway.eventlog.tail import Tail
-from tests.clocks import ManualClock
+from tests.eventlog.disks import all_events
 
 MB = 1_000_000
 
@@ -22,35 +22,10 @@ def reading(value=21.5, subject="air/temperature", **more):
     return Event("reading", subject, 1_000, 10, value, "Cel", "good", **more)
 
 
-@pytest.fixture
-def clock():
-    return ManualClock()
-
-
-@pytest.fixture
-def path(tmp_path):
-    return tmp_path / "events.db"
-
-
-@pytest.fixture
-async def log(path, clock):
-    log = await EventLog.open(path, clock)
-    yield log
-    await log.close()
-
-
-async def everything(log):
-    page, events = await log.read(log.first_offset), []
-    while page.events:
-        events += page.events
-        page = await log.read(page.next_offset)
-    return events
-
-
 async def test_offsets_count_from_one_without_holes(log):
     await log.append([reading(1.0), reading(2.0)])
     await log.append([reading(3.0)])
-    assert [(e.offset, e.value) for e in await everything(log)] == [(1, 1.0), (2, 2.0), (3, 3.0)]
+    assert [(e.offset, e.value) for e in await all_events(log)] == [(1, 1.0), (2, 2.0), (3, 3.0)]
 
 
 async def test_an_event_reads_back_as_it_was_appended(path, clock):
@@ -117,7 +92,7 @@ async def test_the_file_never_grows_beyond_its_bound_and_unread_losses_are_count
     clock.pass_s(TELL_EVERY_S)
     assert log.owes
     await log.prepare([])
-    events = await everything(log)
+    events = await all_events(log)
     gaps = [e for e in events if e.type == "log.gap"]
     await log.close()
     assert path.stat().st_size <= 1 * MB
@@ -137,7 +112,7 @@ async def test_what_every_sink_has_read_is_trimmed_by_age_without_a_gap(path, cl
     await log.append([reading()] * 5, Riders({"home": Cursor(6)}))
     await log.trim(protected=6)
     assert log.first_offset == 6
-    assert {e.type for e in await everything(log)} == {"reading"}
+    assert {e.type for e in await all_events(log)} == {"reading"}
     await log.close()
 
 
@@ -190,13 +165,13 @@ async def test_a_cancelled_append_is_whole(log):
     with pytest.raises(asyncio.CancelledError):
         await task
     await log.append([reading(7.0)])
-    values = [e.value for e in await everything(log)]
+    values = [e.value for e in await all_events(log)]
     assert values in ([7.0], [21.5] * 100 + [7.0])
 
 
 async def test_appends_from_many_tasks_do_not_mix(log):
     await asyncio.gather(*(log.append([reading(float(n))] * 20) for n in range(20)))
-    values = [e.value for e in await everything(log)]
+    values = [e.value for e in await all_events(log)]
     assert len(values) == 400
     assert all(len(set(values[i : i + 20])) == 1 for i in range(0, 400, 20))
 
@@ -215,7 +190,7 @@ async def test_memory_and_disk_tell_the_same(log):
     for n in range(30):
         await log.append([reading(float(n * 10 + k)) for k in range(10)])
     assert not log._head.tail.holds(1)
-    events = await everything(log)
+    events = await all_events(log)
     assert [e.offset for e in events] == list(range(1, 301))
     assert [e.value for e in events] == [float(n) for n in range(300)]
     for offset in (1, 5, 240, 249, 250, 251, 260, 299, 300):
@@ -254,7 +229,7 @@ async def test_a_full_disk_refuses_and_the_same_batch_fits_later(path, clock):
     big = [reading(subject=f"{os.urandom(100).hex()}/x") for _ in range(500)]
     with pytest.raises(StoreUnavailable, match="SQLITE_FULL"):
         await log.append(big)
-    assert [e.value for e in await everything(log)] == [21.5]
+    assert [e.value for e in await all_events(log)] == [21.5]
     await log._head.store._writer.execute_fetchall("PRAGMA max_page_count = 100000")
     stamped = await log.append(big)
     assert stamped[0].offset == 2
@@ -262,10 +237,10 @@ async def test_a_full_disk_refuses_and_the_same_batch_fits_later(path, clock):
 
 
 class Faulty:
-    """A connection whose next transaction fails: before it took effect, or after."""
+    """A connection whose next transaction fails: before it took effect, or after. `then` is called when it does."""
 
-    def __init__(self, inner, *, after):
-        self._inner, self._after, self._armed = inner, after, True
+    def __init__(self, inner, *, after, then=lambda: None):
+        self._inner, self._after, self._then, self._armed = inner, after, then, True
 
     def __getattr__(self, name):
         return getattr(self._inner, name)
@@ -276,6 +251,7 @@ class Faulty:
         self._armed = False
         if self._after:
             await self._inner.transaction(statements)
+        self._then()
         error = sqlite3.OperationalError("disk I/O error")
         error.sqlite_errorname = "SQLITE_IOERR_FSYNC"
         raise error
@@ -293,12 +269,12 @@ async def test_a_failed_fsync_is_not_retried_on_its_handle_and_nothing_doubles(p
     stamped = await log.append(batch, riders)
     assert log._head.store is not before
     assert log.run != run
-    assert [(e.offset, e.value) for e in await everything(log)] == [(1, 1.0), (2, 2.0), (3, 3.0)]
-    assert [e.id for e in stamped] == [e.id for e in await everything(log)][1:]
+    assert [(e.offset, e.value) for e in await all_events(log)] == [(1, 1.0), (2, 2.0), (3, 3.0)]
+    assert [e.id for e in stamped] == [e.id for e in await all_events(log)][1:]
     assert log.cursors["home"] == Cursor(2, 1)
     await log.close()
     log = await EventLog.open(path, clock)
-    assert [e.id for e in stamped] == [e.id for e in await everything(log)][1:]
+    assert [e.id for e in stamped] == [e.id for e in await all_events(log)][1:]
     await log.close()
 
 
@@ -388,7 +364,7 @@ async def test_what_was_accepted_survives_kill_9(path, clock):
     for _ in range(5):
         accepted = write_and_kill(path)
         log = await EventLog.open(path, clock)
-        events = await everything(log)
+        events = await all_events(log)
         await log.close()
         assert [e.offset for e in events] == list(range(1, len(events) + 1))
         assert events[-1].offset >= accepted
@@ -491,5 +467,5 @@ async def test_a_smaller_size_is_reached_in_steps_and_what_went_unread_is_named(
         assert steps < 100
     _, used = await log._head.store.pages()
     assert used * store.PAGE_BYTES <= MB
-    gap = [event for event in await everything(log) if event.type == "log.gap"]
+    gap = [event for event in await all_events(log) if event.type == "log.gap"]
     assert sum(event.data["count"] for event in gap) == log.first_offset - 1

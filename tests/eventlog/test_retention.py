@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from gateway.errors import LogFull, StoreUnavailable
 from gateway.event import Event, stamped
-from gateway.eventlog import TELL_EVERY_S, Cursor, EventLog, Riders, loss, retention, store
+from gateway.eventlog import TELL_EVERY_S, Cursor, Riders, loss, retention, store
 from gateway.eventlog.loss import SUBJECTS_TOLD, loss_of
-from tests.clocks import ManualClock
+from tests.eventlog.disks import all_events
 
 MB = 1_000_000
 
@@ -27,34 +27,6 @@ def bulky(count=50, *, urgent=False):
     return [Event(kind, "pad/key", n, n, os.urandom(1000).hex(), quality="good", urgent=urgent) for n in range(count)]
 
 
-@pytest.fixture
-def clock():
-    return ManualClock()
-
-
-@pytest.fixture
-async def opened(tmp_path, clock):
-    logs = []
-
-    async def open_log(**keep):
-        for log in logs:
-            await log.close()
-        logs.append(await EventLog.open(tmp_path / "events.db", clock, **keep))
-        return logs[-1]
-
-    yield open_log
-    for log in logs:
-        await log.close()
-
-
-async def everything(log):
-    page, events = await log.read(log.first_offset), []
-    while page.events:
-        events += page.events
-        page = await log.read(page.next_offset)
-    return events
-
-
 async def fill_for_ever(log, count=50, *, urgent=False):
     """Until the log does not take any more; if it takes twenty times its size, something is wrong."""
     for _ in range(20 * MB // (1000 * count)):
@@ -62,7 +34,7 @@ async def fill_for_ever(log, count=50, *, urgent=False):
 
 
 async def gaps(log):
-    return [event for event in await everything(log) if event.type == "log.gap"]
+    return [event for event in await all_events(log) if event.type == "log.gap"]
 
 
 # -- count ------------------------------------------------------------------------------------------------------------
@@ -244,7 +216,7 @@ async def test_a_log_that_refuses_never_loses_what_was_not_read(opened):
     with pytest.raises(LogFull):
         await log.append([reading()])
     assert (log.first_offset, log.next_offset) == (1, end)
-    assert len(await everything(log)) == end - 1
+    assert len(await all_events(log)) == end - 1
     assert await gaps(log) == []
 
 

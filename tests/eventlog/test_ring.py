@@ -13,22 +13,9 @@ from gateway.eventlog import Cursor, DeadLetter, EventLog, Riders, ring
 from gateway.eventlog.batches import Batch
 from gateway.eventlog.ring import Ring
 from gateway.record import Recorder
-from tests.clocks import ManualClock
 from tests.eventlog.disks import Disk, everything, reading
 from tests.eventlog.test_log import Faulty
 from tests.spine.conftest import PlayedSink, Spine, until
-
-
-@pytest.fixture
-def clock():
-    return ManualClock()
-
-
-@pytest.fixture
-async def log(tmp_path, clock):
-    log = await EventLog.open(tmp_path / "events.db", clock)
-    yield log
-    await log.close()
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """A damaged log is moved aside, what can be read goes into a fresh one, and the rest is named."""
 
+import contextlib
 import os
 import shutil
 import sqlite3
@@ -12,17 +13,11 @@ from hypothesis import strategies as st
 from gateway.errors import LogForeign, LogTooNew
 from gateway.eventlog import Cursor, DeadLetter, EventLog, Riders, carve, salvage, store
 from gateway.eventlog.carve import Pages
-from gateway.eventlog.damage import JUMP
-from tests.clocks import ManualClock
+from gateway.eventlog.damage import JUMP, finish
 from tests.eventlog.disks import damage, everything, reading
 from tests.eventlog.test_faults import leaf_pages, spoil_page
 
 FIXTURES = Path(__file__).parent / "fixtures"
-
-
-@pytest.fixture
-def clock():
-    return ManualClock()
 
 
 @pytest.fixture
@@ -208,23 +203,49 @@ async def test_a_log_of_a_newer_version_is_refused_and_not_salvaged(path, clock)
     assert kept(path) == []
 
 
-async def test_a_crash_between_the_two_renames_is_finished_by_the_next_start(path, clock, monkeypatch):
+async def test_a_crash_between_the_renames_is_finished_by_the_next_start(path, clock, monkeypatch):
     before = ids(path)
     spoil_page(path, 1)
-    rename = Path.rename
-
-    def cut_off(self, target):
-        if self.name.endswith(".salvage"):
-            raise KeyboardInterrupt
-        return rename(self, target)
-
     with monkeypatch.context() as patched:
-        patched.setattr(Path, "rename", cut_off)
+        patched.setattr(Path, "rename", cut_off(1))
         with pytest.raises(KeyboardInterrupt):
             await EventLog.open(path, clock)
     assert not path.exists()
     events, *_ = await opened(path, clock)
     assert {e.offset: e.id for e in events} == before
+
+
+@pytest.mark.parametrize("renames", range(4))
+def test_a_write_ahead_log_stays_with_its_file_wherever_the_change_is_cut_off(tmp_path, clock, monkeypatch, renames):
+    """A damaged file without it might pass for a whole one, and SQLite would take it for that of the fresh file."""
+    path, held = tmp_path / "events.db", {"": "damaged", "-wal": "its log", "-shm": "its index", ".salvage": "fresh"}
+    for suffix, text in held.items():
+        path.with_name(path.name + suffix).write_text(text)
+    with monkeypatch.context() as patched, contextlib.suppress(KeyboardInterrupt):
+        patched.setattr(Path, "rename", cut_off(renames))
+        salvage._swap(path, clock)
+    if not renames:
+        assert [path.with_name(path.name + suffix).read_text() for suffix in held] == [*held.values()], "as it was"
+        return
+    assert not path.exists() or path.read_text() == "fresh"
+    finish(path)
+    (damaged,) = kept(path)
+    texts = [path, damaged, damaged.with_name(damaged.name + "-wal")]
+    assert [file.read_text() for file in texts] == ["fresh", "damaged", "its log"]
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+def cut_off(renames):
+    """`Path.rename` until it was called so often; then a crash."""
+    rename, done = Path.rename, []
+
+    def maybe(self, target):
+        if len(done) == renames:
+            raise KeyboardInterrupt
+        done.append(target)
+        return rename(self, target)
+
+    return maybe
 
 
 async def test_a_half_made_fresh_log_is_made_again(path, clock):
@@ -354,3 +375,8 @@ async def test_sums_of_a_thinned_log_are_salvaged_and_damage_does_not_stop_thinn
     assert any("~" in i for i in after)
     assert after == before
     await log.close()
+
+
+def test_a_row_that_ends_within_a_number_is_no_row():
+    """A header of two bytes that promises one floating-point number, and four of its eight bytes."""
+    assert carve._row(b"\x02\x07" + bytes(4), 1) is None

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import os
 import tempfile
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from unittest import mock
@@ -203,23 +204,8 @@ def test_no_stretch_reaches_over_a_cursor_or_into_a_hand(sizes, cursors, hands, 
 
 
 @pytest.fixture
-def clock():
-    return ManualClock()
-
-
-@pytest.fixture
-async def opened(tmp_path, clock):
-    logs = []
-
-    async def open_log(**keep):
-        for log in logs:
-            await log.close()
-        logs.append(await EventLog.open(tmp_path / "events.db", clock, when_full="thin", **keep))
-        return logs[-1]
-
-    yield open_log
-    for log in logs:
-        await log.close()
+def opened(opened):
+    return partial(opened, when_full="thin")
 
 
 async def everything(log, offset=None, selection=None):

@@ -30,6 +30,17 @@ def service():
     return unit["Service"]
 
 
+def test_a_reload_needs_nothing_that_a_minimal_debian_lacks(service):
+    """Everything that systemd runs, beside the gateway itself, comes with packages that Debian calls essential."""
+    programs = {service[key].split()[0] for key in service if key.startswith("Exec")}
+    assert programs == {"/opt/gateway/bin/gateway", "/bin/sh"}
+    received = subprocess.run(
+        ["/bin/sh", "-c", "trap 'echo reloaded' HUP; MAINPID=$$ " + service["ExecReload"].replace("$$", "$")],
+        capture_output=True, text=True, timeout=10,
+    )  # fmt: skip
+    assert (received.stdout, received.stderr) == ("reloaded\n", "")
+
+
 @needs_systemd
 def test_the_exposure_is_low():
     said = analyze("security", "--offline=true", UNIT)

@@ -258,16 +258,21 @@ async def test_a_sink_whose_link_is_down_ends_at_once(world):
 # -- filters ----------------------------------------------------------------------------------------------------------
 
 
-async def test_filters_of_unchanged_channels_go_on(world):
-    tank = "id: tank, driver: gauge, channels: {one: {deadband: 1}, two: {deadband: 1}}"
-    world.write(tank)
+async def read_across_a_reload(world, before, after):
+    """(what was reloaded, all events) of one device that is read more than ten times under each configuration."""
+    world.write(before)
     async with world.gateway() as gateway:
         await until(lambda: gateway.acquirer.states()[0].readings > 10, "readings")
-        world.write(tank.replace("two: {deadband: 1}", "two: {deadband: 2}"))
+        world.write(after)
         plan = await gateway.reloads.ask()
         await until(lambda: gateway.acquirer.states()[0].readings > 10, "readings of the new one")
         await committed(gateway)
-        events = await logged(gateway.log)
+        return plan, await logged(gateway.log)
+
+
+async def test_filters_of_unchanged_channels_go_on(world):
+    tank = "id: tank, driver: gauge, channels: {one: {deadband: 1}, two: {deadband: 1}}"
+    plan, events = await read_across_a_reload(world, tank, tank.replace("two: {deadband: 1}", "two: {deadband: 2}"))
     assert plan.devices.changed == {"tank": ("channels.two.deadband 1.0 -> 2.0",)}
     assert types(events, "tank/one") == ["reading"], "it has not moved since"
     assert types(events, "tank/two") == ["reading"] * 2
@@ -275,14 +280,7 @@ async def test_filters_of_unchanged_channels_go_on(world):
 
 async def test_a_median_does_not_fill_anew(world):
     tank = "id: tank, driver: gauge, channels: {one: {filter: {median: 5}}, two: {}}"
-    world.write(tank)
-    async with world.gateway() as gateway:
-        await until(lambda: gateway.acquirer.states()[0].readings > 10, "readings")
-        world.write(tank.replace("two: {}", "two: {urgent: true}"))
-        await gateway.reloads.ask()
-        await until(lambda: gateway.acquirer.states()[0].readings > 10, "readings of the new one")
-        await committed(gateway)
-        events = await logged(gateway.log)
+    _, events = await read_across_a_reload(world, tank, tank.replace("two: {}", "two: {urgent: true}"))
     reasons = [event.reason for event in events if event.subject == "tank/one"]
     assert reasons[:4] == ["initial"] * 4
     assert set(reasons[4:]) == {""}
@@ -290,14 +288,7 @@ async def test_a_median_does_not_fill_anew(world):
 
 async def test_filters_begin_anew_where_the_source_is_another(world):
     tank = "id: tank, driver: gauge, level: 20.0, channels: {one: {deadband: 1}, two: {deadband: 1}}"
-    world.write(tank)
-    async with world.gateway() as gateway:
-        await until(lambda: gateway.acquirer.states()[0].readings > 10, "readings")
-        world.write(tank.replace("20.0", "20.5"))
-        await gateway.reloads.ask()
-        await until(lambda: gateway.acquirer.states()[0].readings > 10, "readings of the new one")
-        await committed(gateway)
-        events = await logged(gateway.log)
+    _, events = await read_across_a_reload(world, tank, tank.replace("20.0", "20.5"))
     assert [event.value for event in events if event.subject == "tank/one"] == [20.0, 20.5]
 
 

@@ -27,7 +27,7 @@ from tests.service import wait_until
 ROOT = Path(__file__).parents[2]
 CACHE = ROOT / "build" / "machine"
 SUITE = "bookworm"
-PACKAGES = ("systemd", "systemd-sysv", "dbus", "procps", "python3-venv")
+PACKAGES = ("systemd", "systemd-sysv", "dbus", "python3-venv")
 """What a minimal Debian lacks and every real one has; then what systemd/README.md asks for."""
 
 TOOLS = {"mmdebstrap": "mmdebstrap", "systemd-nspawn": "systemd-container", "nsenter": "util-linux"}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import pytest
 
@@ -29,12 +28,10 @@ from gateway.rules.operator_model import (
 from gateway.rules.rule import MATCHED_MAX
 from gateway.rules.select_model import Predicates, Selector, Source
 from gateway.rules.sequence_model import Comparison, SequenceConfig, StepConfig
+from tests.pages import page_of, tables_of
 
-PAGE = (Path(gateway.rules.__file__).parent / "README.md").read_text("utf-8")
-TABLES = [
-    {row[0]: row[1:] for row in re.findall(r"^\| `(\w+)` \| (.*?) \| (.*?) \|$", table, re.MULTILINE)}
-    for table in re.findall(r"\| key \| default \| meaning \|\n\|---\|---\|---\|\n((?:\|.*\n)+)", PAGE)
-]
+PAGE = page_of(gateway.rules)
+TABLES = tables_of(PAGE)
 MODELS = (
     (RuleConfig, None),
     (Selector, None),

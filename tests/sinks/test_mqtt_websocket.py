@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 
 from gateway.errors import LinkError
 from gateway.sinks import mqtt_sweep
+from gateway.sinks.mqtt_dial import NoWebSocket
 from gateway.sinks.mqtt_packets import NotMqtt
-from gateway.sinks.mqtt_websocket import BINARY, CLOSE, PING, PONG, Frames, NoWebSocket, check_answer
+from gateway.sinks.mqtt_websocket import BINARY, CLOSE, PING, PONG, Frames, check_answer
 from tests.brokers import Mosquitto, Subscriber, free_port, make_certificates
 from tests.sinks.parts import connected, mqtt, outgoing, send
 

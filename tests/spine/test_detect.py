@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+from functools import partial
 
 import pytest
 
@@ -337,10 +338,10 @@ async def test_what_comes_while_the_fate_of_a_batch_is_unknown_is_held_behind_it
     monkeypatch.setattr(outage, "HOLD_AFTER_S", 0.02)
     monkeypatch.setattr(outage, "RETRY_FIRST_S", 0.01)
     disk = Disk(world.log, monkeypatch)
-    world.log._head.store._writer = Faulty(world.log._head.store._writer, after=True)
+    refuse = partial(setattr, disk, "refuses", True)
+    world.log._head.store._writer = Faulty(world.log._head.store._writer, after=True, then=refuse)
     world.offer("air/t", 31.0)
-    await until(lambda: world.recorder.trouble)
-    disk.refuses = True
+    await until(lambda: disk.refuses)
     world.offer("air/a", 1.0)
     world.offer("air/b", 1.0)
     await until(lambda: len(said(world)) == 2)

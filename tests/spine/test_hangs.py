@@ -55,6 +55,18 @@ async def test_a_healthy_gateway_pings(spine, pulse_of, sink):
     await until(lambda: len(pings) > 24)
 
 
+def hanging(monkeypatch, owner, name):
+    """That method of `owner` does not begin before the event that is returned is set."""
+    method, release = getattr(owner, name), asyncio.Event()
+
+    async def hang(*args, **named):
+        await release.wait()
+        return await method(*args, **named)
+
+    monkeypatch.setattr(owner, name, hang)
+    return release
+
+
 async def test_a_writer_that_is_stuck_stops_the_pings_and_one_that_returns_resumes_them(spine, pulse_of, caplog):
     pings, release = pulse_of(), threading.Event()
     await until(lambda: len(pings) > 3)
@@ -70,13 +82,7 @@ async def test_a_writer_that_is_stuck_stops_the_pings_and_one_that_returns_resum
 
 
 async def test_a_commit_that_never_ends_stops_the_pings(spine, pulse_of, monkeypatch, caplog):
-    append, release = spine.log.append, asyncio.Event()
-
-    async def hang(*args, **at):
-        await release.wait()
-        return await append(*args, **at)
-
-    monkeypatch.setattr(spine.log, "append", hang)
+    release = hanging(monkeypatch, spine.log, "append")
     pings = pulse_of()
     await until(lambda: len(pings) > 3)
     spine.offer(1, urgent=True)
@@ -124,17 +130,10 @@ async def test_a_sink_that_cannot_be_cancelled_stops_the_pings(tmp_path, clock, 
 
 
 async def test_a_forwarder_that_cannot_read_on_stops_the_pings(spine, pulse_of, monkeypatch, caplog):
-    never = asyncio.Event()
-    read = spine.log.read
-
-    async def hang(*args):
-        await never.wait()
-        return await read(*args)
-
-    monkeypatch.setattr(spine.log, "read", hang)
+    release = hanging(monkeypatch, spine.log, "read")
     pings = pulse_of()
     await until(lambda: len(pings) > 3)
     spine.offer(1, urgent=True)
     await stuck_in("deliver home", caplog)
     assert await silent(pings)
-    never.set()
+    release.set()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import msgspec
+import pytest
 from hypothesis import event as note
 from hypothesis import given, reject, settings
 from hypothesis import strategies as st
@@ -79,9 +80,20 @@ def run(matcher, events, until):
     return plain(found + list(matcher.advance(until)))
 
 
-@settings(max_examples=2000)
+@settings(max_examples=600)
 @given(patterns(), streams())
 def test_the_matcher_agrees_with_the_reference(it, stream):
+    agree(it, stream)
+
+
+@pytest.mark.rig
+@settings(max_examples=20_000)
+@given(patterns(), streams())
+def test_the_matcher_agrees_with_the_reference_on_many_more(it, stream):
+    agree(it, stream)
+
+
+def agree(it, stream):
     steps, options, letters = it
     pattern = compiled(steps, options)
     events = named(stream, letters)
