@@ -8,6 +8,8 @@ from random import Random
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, cast
 
+from gateway.health import ActionState, age_s
+
 if TYPE_CHECKING:
     from gateway.action import Duty
     from gateway.actions import Actions
@@ -15,6 +17,9 @@ if TYPE_CHECKING:
     from gateway.app import Gateway
     from gateway.rules.model import RuleConfig
     from gateway.sink import Publisher
+
+WAITING_EVENTS_MAX = 500
+"""How far behind the cursor of an action what waits for it is looked for."""
 
 Begin = Callable[[str, Coroutine[Any, Any, None]], asyncio.Task[None]]
 
@@ -41,6 +46,35 @@ class Acting:
 
         self._actions = self._actions or self._made()
         await self._actions.have(duties_of(config.rules), outputs_of(config.devices), config.notify)
+
+    async def states(self) -> list[ActionState]:
+        """How each of them is doing."""
+        return [] if self._actions is None else [await self._state(name) for name in list(self._actions)]
+
+    async def _state(self, name: str) -> ActionState:
+        assert self._actions is not None, "its names were asked for"
+        log, clock, consumer = self._gateway.log, self._gateway.clock, self._actions[name]
+        cursor, delivery = consumer.cursor.next_offset, consumer.delivery
+        wanted = self._actions.wants(name)
+        looked_at = (await log.read(cursor, WAITING_EVENTS_MAX, selection=wanted)).events
+        waits = next(filter(wanted.selects, looked_at), None)
+        lag_s = (
+            0.0 if waits is None else age_s(waits, boot=clock.boot_id, mono_ns=clock.mono_ns(), wall_ns=clock.wall_ns())
+        )
+        return ActionState(
+            name,
+            consumer.sink_name,
+            delivery.connected,
+            delivery.since_ns,
+            cursor,
+            waits,
+            lag_s,
+            delivery.last_error or "",
+            delivery.delivered,
+            delivery.refused,
+            await log.dead_letters(name),
+            log.faults.missing(cursor, log.next_offset),
+        )
 
     async def drain(self, timeout_s: float) -> None:
         """Do what is in the log as far as that is possible in this time, and end."""

@@ -10,12 +10,24 @@ import msgspec
 
 from gateway import __version__
 from gateway.clock import NS_PER_S
+from gateway.consumers.words import Standing
 from gateway.control import Call, Stream
 from gateway.errors import ConfigError, ControlError
 from gateway.event import CloudEventEncoder, Event
-from gateway.health import GatewayState, LogState, SinkState, Snapshot, readings_document, status_document
+from gateway.eventlog.consumers import letters_of
+from gateway.health import (
+    ConsumerState,
+    GatewayState,
+    LogState,
+    SinkState,
+    Snapshot,
+    age_s,
+    readings_document,
+    status_document,
+)
 from gateway.ledger import Ledger
 from gateway.log_answers import LogAnswers, Parts
+from gateway.options import did_you_mean
 from gateway.position import time_ns
 from gateway.reload import refusal, report
 from gateway.wearing import written_bytes
@@ -24,6 +36,8 @@ if TYPE_CHECKING:
     from gateway.app import Gateway
 
 READ_TIMEOUT_MAX_S = 60.0
+KEYS_SHOWN = 20
+"""Keys of each rule that `gateway rules status` shows."""
 
 
 class Answers:
@@ -32,7 +46,12 @@ class Answers:
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
         of_log = LogAnswers(self._parts)
-        own: dict[str, Call] = {"status": self._status, "read": self._read, "reload": self._reload}
+        own: dict[str, Call] = {
+            "status": self._status,
+            "read": self._read,
+            "reload": self._reload,
+            "rules": self._rules,
+        }
         self.calls: Mapping[str, Call] = {**own, **of_log.calls}
         self.streams: Mapping[str, Stream] = {"tail": self._tail, **of_log.streams}
 
@@ -73,6 +92,9 @@ class Answers:
             gateway.clock.synced(),
             written_bytes() or 0,
             gateway.wearing.state,
+            await gateway.acting.states(),
+            [await self._consumer_state(standing) for standing in gateway.consumers.standings()],
+            gateway.detection.describe(gateway.clock.mono_ns(), keys_shown=0),
         )
 
     def _gateway_state(self) -> GatewayState:
@@ -111,12 +133,37 @@ class Answers:
             gateway.log.faults.missing(cursor, gateway.log.next_offset),
         )
 
+    async def _consumer_state(self, standing: Standing) -> ConsumerState:
+        log, cursor = self._gateway.log, standing.next_offset
+        waiting = (await log.read(cursor, 1)).events if cursor < log.next_offset else []
+        return ConsumerState(
+            standing.name,
+            standing.attended,
+            cursor,
+            standing.lag_events,
+            self._age_s(waiting[0]) if waiting else 0.0,
+            standing.in_flight,
+            standing.delivered,
+            standing.redelivered,
+            await log.dead_letters(letters_of(standing.name)),
+            standing.spec.protect,
+        )
+
     def _age_s(self, event: Event) -> float:
-        """Since when an event waits. In this boot that needs no wall clock."""
         clock = self._gateway.clock
-        if event.boot == clock.boot_id:
-            return (clock.mono_ns() - event.mono) / NS_PER_S
-        return max(0.0, (clock.wall_ns() - event.recorded) / NS_PER_S)
+        return age_s(event, boot=clock.boot_id, mono_ns=clock.mono_ns(), wall_ns=clock.wall_ns())
+
+    async def _rules(self, args: dict[str, Any]) -> dict[str, Any]:
+        """Every rule as it is, or the one that `rule` names; see `gateway.rules.describe`."""
+        gateway, wanted = self._gateway, args.get("rule")
+        known = [rule.id for rule in gateway.config.rules]
+        if wanted is not None and wanted not in known:
+            listed = f"rules are: {', '.join(known)}" if known else "the gateway has no rules"
+            error = ControlError(f"there is no rule {wanted!r}{did_you_mean(str(wanted), known)}; {listed}")
+            error.exit_code = 2
+            raise error
+        told = gateway.detection.describe(gateway.clock.mono_ns(), keys_shown=KEYS_SHOWN, rule_id=wanted)
+        return {"gateway": gateway.config.gateway.id, **told}
 
     async def _read(self, args: dict[str, Any]) -> dict[str, Any]:
         device, timeout_s = args.get("device"), args.get("timeout_s", 10.0)

@@ -16,8 +16,8 @@ from pydantic.errors import PydanticInvalidForJsonSchema
 from gateway.config.channel import Deadband
 from gateway.config.model import DeviceConfig, SinkConfig
 from gateway.config.schema import describe
-from gateway.config.sentences import duration_text, is_secret, with_unit
-from gateway.options import Options
+from gateway.config.sentences import is_secret, with_unit
+from gateway.options import Options, duration_text
 
 VALUE_CHARS_MAX: Final = 40
 

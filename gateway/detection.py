@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -150,6 +150,17 @@ class Detection:
         if part is None or not part.active or not len(part.operator.keys):
             return None
         return any(getattr(state, "raised", False) for state in part.operator.keys)
+
+    def describe(self, mono_ns: int, *, keys_shown: int, rule_id: str | None = None) -> dict[str, Any]:
+        """What is told of the rules at this boot time: the document of `gateway.rules.describe`."""
+        if self._detector is None:
+            return {"counts": {}, "rules": [], "mismatches": 0}
+        from gateway.rules.describe import described  # noqa: PLC0415 - as in `_detector_of`
+
+        engine = self._detector.engine
+        now = mono_ns + engine.context.mono_ns
+        told = described(engine, now, keys_shown=keys_shown, rule_id=rule_id)
+        return told | {"mismatches": self.mismatches}
 
     # -- rules come and go --------------------------------------------------------------------------------------------
 

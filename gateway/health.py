@@ -90,7 +90,50 @@ class SinkState:
 
     def lag_events(self, log: LogState) -> int:
         """Events that wait. What was trimmed before the sink read it is lost, not waiting: a log.gap tells of it."""
-        return max(0, log.next_offset - max(self.cursor, log.first_offset) - self.missing)
+        return _behind(self.cursor, self.missing, log)
+
+
+@dataclass(frozen=True, slots=True)
+class ActionState:
+    """What one action of a rule is doing: a consumer of the log, as a sink is.
+
+    `name` is that of its cursor: `rule/<id>/<phase>/<kind>`. `waits` is the next event that it is for, None where
+    nothing waits, `lag_s` that event's age. `missing` counts offsets behind the cursor that hold nothing. The rest is
+    as for a sink.
+    """
+
+    name: str
+    kind: str
+    connected: bool
+    since_ns: int
+    cursor: int
+    waits: Event | None
+    lag_s: float
+    last_error: str
+    done: int
+    refused: int
+    dead_letters: int
+    missing: int = 0
+
+    def lag_events(self, log: LogState) -> int:
+        """Events that it has not looked at, whether they are for it or not."""
+        return _behind(self.cursor, self.missing, log)
+
+
+@dataclass(frozen=True, slots=True)
+class ConsumerState:
+    """One named consumer of the log. `lag_s` is the age of the event at its cursor, 0 where none waits."""
+
+    name: str
+    attended: bool
+    cursor: int
+    lag_events: int
+    lag_s: float
+    in_flight: int
+    delivered: int
+    redelivered: int
+    dead_letters: int
+    protect: bool
 
 
 class DeviceState(Protocol):
@@ -133,6 +176,21 @@ class Snapshot:
     synced: bool = True
     written_bytes: int = 0
     wear: WearState = field(default_factory=WearState)
+    actions: Sequence[ActionState] = ()
+    consumers: Sequence[ConsumerState] = ()
+    rules: Mapping[str, Any] = field(default_factory=dict)
+    """The document of `gateway.rules.describe`, without keys; empty where there are no rules."""
+
+
+def _behind(cursor: int, missing: int, log: LogState) -> int:
+    return max(0, log.next_offset - max(cursor, log.first_offset) - missing)
+
+
+def age_s(event: Event, *, boot: str, mono_ns: int, wall_ns: int) -> float:
+    """Since when an event waits. In its own boot that needs no wall clock."""
+    if event.boot == boot:
+        return (mono_ns - event.mono) / NS_PER_S
+    return max(0.0, (wall_ns - event.recorded) / NS_PER_S)
 
 
 def ailments(snapshot: Snapshot, now_ns: int) -> list[str]:
@@ -157,6 +215,9 @@ def status_document(snapshot: Snapshot) -> dict[str, Any]:
         "gateway": _gateway(snapshot.gateway),
         "log": _log(snapshot),
         "sinks": [_sink(sink, snapshot.log) for sink in snapshot.sinks],
+        "actions": [_action(action, snapshot.log) for action in snapshot.actions],
+        "consumers": [_consumer(consumer) for consumer in snapshot.consumers],
+        "rules": [_rule(rule) for rule in snapshot.rules.get("rules", ())],
         "devices": [_device(device) for device in snapshot.devices],
     }
 
@@ -226,6 +287,44 @@ def _sink(state: SinkState, log: LogState) -> dict[str, Any]:
         "dead_letters": state.dead_letters,
         "ledger": _ledger(state, log),
     }
+
+
+def _action(state: ActionState, log: LogState) -> dict[str, Any]:
+    waits = state.waits
+    return {
+        "name": state.name,
+        "action": state.kind,
+        "connected": state.connected,
+        "since": _time(state.since_ns),
+        "cursor": state.cursor,
+        "lag_events": state.lag_events(log),
+        "lag_s": round(max(0.0, state.lag_s), 3),
+        "waits": None if waits is None else {"id": waits.id, "type": waits.type, "time": rfc3339(waits.time)},
+        "last_error": state.last_error,
+        "done": state.done,
+        "refused": state.refused,
+        "dead_letters": state.dead_letters,
+    }
+
+
+def _consumer(state: ConsumerState) -> dict[str, Any]:
+    return {
+        "name": state.name,
+        "attended": state.attended,
+        "cursor": state.cursor,
+        "lag_events": state.lag_events,
+        "lag_s": round(max(0.0, state.lag_s), 3),
+        "in_flight": state.in_flight,
+        "delivered": state.delivered,
+        "redelivered": state.redelivered,
+        "dead_letters": state.dead_letters,
+        "protect": state.protect,
+    }
+
+
+def _rule(told: Mapping[str, Any]) -> dict[str, Any]:
+    """A rule in short; `gateway rules status` has the rest."""
+    return {name: told[name] for name in ("id", "operator", "state", "reason", "derived", "keys")}
 
 
 def _ledger(state: SinkState, log: LogState) -> dict[str, Any]:

@@ -67,6 +67,15 @@ def parse_duration_s(text: object) -> float:
     return sum(float(number) * DURATION_UNITS_S[unit] for number, unit in _DURATION_PART.findall(text))
 
 
+def duration_text(seconds: float) -> str:
+    """Seconds as the YAML writes them, in the largest unit that leaves a whole number: `10s`, `90m`, `250ms`."""
+    ms = round(seconds * 1000, 6)
+    for unit, unit_s in sorted(DURATION_UNITS_S.items(), key=lambda row: -row[1]):
+        if ms and ms % (unit_s * 1000) == 0:
+            return f"{ms / (unit_s * 1000):.0f}{unit}"
+    return f"{ms:.10g}ms" if ms else "0s"
+
+
 def parse_size_bytes(text: object) -> int:
     """Bytes of a text such as `512MB`.
 

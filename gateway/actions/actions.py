@@ -117,6 +117,10 @@ class Actions(Mapping[str, Consumer]):
     def __len__(self) -> int:
         return len(self._running)
 
+    def wants(self, name: str) -> Selection:
+        """The events that start the action of that name."""
+        return Fired(self._running[name].terms.duty)
+
     async def have(
         self,
         duties: Sequence[Duty],

@@ -105,7 +105,8 @@ def _starred(match: re.Match[str]) -> str:
 
 
 def _keeps(keep: KeepConfig) -> str:
-    from gateway.config.sentences import duration_text, size_text
+    from gateway.config.sentences import size_text
+    from gateway.options import duration_text
 
     count = "" if keep.events_max is None else f" and {look.counted(keep.events_max, 'event')}"
     then = "" if keep.when_full == "evict" else f", then {keep.when_full}"
@@ -141,7 +142,7 @@ def _devices(config: Config) -> str:
 
 
 def _interval(device: DeviceConfig) -> str:
-    from gateway.config.sentences import duration_text
+    from gateway.options import duration_text
 
     return duration_text(device.every_s) if device.every_s is not None else "on change"
 

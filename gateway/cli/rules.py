@@ -1,4 +1,4 @@
-"""`gateway rules`: whether rules are right, what they can come to hold, and whether they do what their cases say."""
+"""`gateway rules`: whether rules are right and do what their cases say, how they stand, what they did and would do."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ from typing import Any
 import click
 
 from gateway.cli import look
+from gateway.cli.rules_backtest import backtest
+from gateway.cli.rules_explain import explain
+from gateway.cli.rules_status import status
 from gateway.errors import ConfigError, GatewayError, Problem
 
 
@@ -21,9 +24,13 @@ class NoRules(GatewayError):
     exit_code = 2
 
 
-@click.group(short_help="Check rules, and test them against cases.")
+@click.group(short_help="Check and test rules, see how they stand, what they did, and what they would do.")
 def rules() -> None:
     """Rules: what events mean. gateway/rules/README.md is the reference of their language."""
+
+
+for command in (status, backtest, explain):
+    rules.add_command(command)
 
 
 @rules.command("check", short_help="Find what is wrong with rules, and what they can come to hold.")

@@ -17,9 +17,8 @@ from gateway.config.do import PlaceOf, check_actions
 from gateway.config.findings import Findings
 from gateway.config.model import DeviceConfig, SinkConfig
 from gateway.config.nodes import ListNode, MapNode, Node, Path, Place, ScalarNode, at
-from gateway.config.sentences import duration_text
 from gateway.errors import PluginError
-from gateway.options import did_you_mean
+from gateway.options import did_you_mean, duration_text
 from gateway.rules import cel
 from gateway.rules.graph import RuleCycle, RulesTooDeep, in_order
 from gateway.rules.model import RuleConfig

@@ -16,7 +16,7 @@ from gateway.config.nodes import BrokenNode, MapNode, Node, Path, Place, ScalarN
 from gateway.config.scalars import hint
 from gateway.errors import Problem
 from gateway.event import ID_PATTERN
-from gateway.options import DURATION_UNITS_S, SIZE_UNITS_BYTES, did_you_mean
+from gateway.options import SIZE_UNITS_BYTES, did_you_mean, duration_text
 
 Schema = Mapping[str, Any]
 
@@ -185,15 +185,6 @@ def with_unit(value: Any, schema: Schema) -> str:
         return duration_text(value)
     per_day = "/day" if "/day" in pattern else ""
     return f"{size_text(value)}{per_day}" if "KiB" in pattern else str(value)
-
-
-def duration_text(seconds: float) -> str:
-    """Seconds as the YAML writes them, in the largest unit that leaves a whole number: `10s`, `90m`, `250ms`."""
-    ms = round(seconds * 1000, 6)
-    for unit, unit_s in sorted(DURATION_UNITS_S.items(), key=lambda row: -row[1]):
-        if ms and ms % (unit_s * 1000) == 0:
-            return f"{ms / (unit_s * 1000):.0f}{unit}"
-    return f"{ms:.10g}ms" if ms else "0s"
 
 
 def size_text(bytes_: int) -> str:

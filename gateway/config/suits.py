@@ -6,9 +6,8 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 from gateway.config.channel import ChannelConfig, paces, quantity_of
-from gateway.config.sentences import duration_text
 from gateway.driver import Channel
-from gateway.options import did_you_mean
+from gateway.options import did_you_mean, duration_text
 from gateway.units import UnknownUnit
 
 _OF_NUMBERS: Final = (

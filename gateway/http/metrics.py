@@ -46,6 +46,18 @@ def _devices(value: Callable[..., float]) -> Callable[[Snapshot], Values]:
     return lambda snapshot: [((device.id,), value(device)) for device in snapshot.devices]
 
 
+def _actions(value: Callable[..., float]) -> Callable[[Snapshot], Values]:
+    return lambda snapshot: [((action.name,), value(action)) for action in snapshot.actions]
+
+
+def _consumers(value: Callable[..., float]) -> Callable[[Snapshot], Values]:
+    return lambda snapshot: [((consumer.name,), value(consumer)) for consumer in snapshot.consumers]
+
+
+def _rules(value: Callable[..., float]) -> Callable[[Snapshot], Values]:
+    return lambda snapshot: [((rule["id"],), value(rule)) for rule in snapshot.rules.get("rules", ())]
+
+
 def _counted(counts: Callable[[Snapshot], dict[str, int]]) -> Callable[[Snapshot], Values]:
     return lambda snapshot: [((word,), float(count)) for word, count in sorted(counts(snapshot).items())]
 
@@ -122,6 +134,72 @@ ROWS = (
         "gateway_sink_offsets_total", "counter", ("sink", "fate", "reason"),
         "what became of each offset of the log since the sink's first, also before the start",
         lambda s: [((k.id, *fate), float(count)) for k in s.sinks for fate, count in _fates(k.ledger)],
+    ),
+    Row(
+        "gateway_rule_in_force", "gauge", ("rule",), "1 while it is judged, 0 when it broke or did not begin yet",
+        _rules(lambda r: r["state"] == "in force"),
+    ),
+    Row(
+        "gateway_rule_derived_events_total", "counter", ("rule",), "events that the rule derived",
+        _rules(lambda r: r["derived"]),
+    ),
+    Row("gateway_rule_keys", "gauge", ("rule",), "keys that it keeps apart now", _rules(lambda r: r["keys"])),
+    Row(
+        "gateway_rule_dropped_total", "counter", ("rule", "what"),
+        "what bounds have cost: `keys` and `subjects` forgotten, `samples` thinned, `partials` given up, `repetitions`"
+        " not kept, `guard_subjects` and `once` forgotten; `unkeyed` events without the key, `guarded` forbidden by"
+        " `only_if`",
+        lambda s: [((r["id"], what), float(n)) for r in s.rules.get("rules", ()) for what, n in r["dropped"].items()],
+    ),
+    Row(
+        "gateway_rules_late_events_total", "counter", (), "events whose time lay before what rules had judged already",
+        _one(lambda s: s.rules.get("counts", {}).get("late", 0)),
+    ),
+    Row(
+        "gateway_rules_unjudged_events_total", "counter", (), "events for which an expression had no result",
+        _one(lambda s: s.rules.get("counts", {}).get("without_result", 0)),
+    ),
+    Row(
+        "gateway_rules_failures_total", "counter", (), "rules that broke and were cut out",
+        _one(lambda s: s.rules.get("counts", {}).get("failed", 0)),
+    ),
+    Row(
+        "gateway_rules_mismatched_events_total", "counter", (),
+        "derived events that the last start did not find again in the log, or found different",
+        _one(lambda s: s.rules.get("mismatches", 0)),
+    ),
+    Row(
+        "gateway_action_lag_events", "gauge", ("action",), "events in the log that it has not looked at",
+        lambda s: [((a.name,), a.lag_events(s.log)) for a in s.actions],
+    ),
+    Row(
+        "gateway_action_lag_seconds", "gauge", ("action",), "age of the oldest event that waits for it",
+        _actions(lambda a: max(0.0, a.lag_s)),
+    ),
+    Row("gateway_action_done_events_total", "counter", ("action",), "events it acted on", _actions(lambda a: a.done)),
+    Row(
+        "gateway_action_refused_events_total", "counter", ("action",), "events that were refused for good, or not done",
+        _actions(lambda a: a.refused),
+    ),
+    Row(
+        "gateway_action_dead_letters", "gauge", ("action",), "refused events that are kept",
+        _actions(lambda a: a.dead_letters),
+    ),
+    Row(
+        "gateway_consumer_lag_events", "gauge", ("consumer",), "events that the named consumer has not read",
+        _consumers(lambda c: c.lag_events),
+    ),
+    Row(
+        "gateway_consumer_lag_seconds", "gauge", ("consumer",), "age of the oldest of them",
+        _consumers(lambda c: max(0.0, c.lag_s)),
+    ),
+    Row(
+        "gateway_consumer_position_offsets", "gauge", ("consumer",), "the next offset that it will read",
+        _consumers(lambda c: c.cursor),
+    ),
+    Row(
+        "gateway_consumer_dead_letters", "gauge", ("consumer",), "events it gave up that are kept",
+        _consumers(lambda c: c.dead_letters),
     ),
     Row(
         "gateway_device_available", "gauge", ("device",), "1 while it answers; missing until it answered or failed",

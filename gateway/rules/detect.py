@@ -88,6 +88,7 @@ class Detector:
                 continue
             if at < (now := engine.now):
                 at = now
+                engine.late += 1
             else:
                 engine.now = at
             here.offset = offset = first_offset + len(out)

@@ -80,7 +80,7 @@ class Engine:
         self.now = 0
         """Rule time (ns) of the newest event that was judged or derived."""
         self.late = self.derived = self.failures = 0
-        """Events whose time lay before `now`, which are recorded but not judged; derived events; rules cut out."""
+        """Events whose time lay before `now` (a detector has them judged at `now`); derived events; rules cut out."""
         self._configs, self._subjects = in_order(configs), tuple(subjects)
         self.parts = {config.id: self._part(config) for config in self._configs}
         self.routes: dict[str, dict[str, Judges]] = {}

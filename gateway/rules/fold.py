@@ -57,7 +57,10 @@ class Fold:
         if event.type in CONTROL:
             self._control(event)
             return
-        at = max(self._detector.time.of(event), engine.now)
+        at = self._detector.time.of(event)
+        if at < engine.now:
+            at = engine.now
+            engine.late += bool(engine.judges(event))  # as the detector counts them
         engine.until(at, [])
         here.number = event.offset  # what was due has none yet: it is not recorded
         engine.judge(event, at, [])

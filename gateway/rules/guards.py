@@ -40,6 +40,11 @@ class Guards:
         """Who wants to see such events: `before` the rules judge them, or after."""
         return [guard.see for guard in self._guards if guard.sees_before is before and guard.wants(event_type, subject)]
 
+    @property
+    def evicted(self) -> int:
+        """Subjects whose last values there was no room for."""
+        return sum(guard.evicted for guard in self._guards)
+
     def snapshot(self) -> list[Any]:
         return [guard.snapshot() for guard in self._guards]
 
@@ -55,6 +60,10 @@ class Guard:
 
     def __init__(self, config: GuardConfig, context: Context) -> None:
         self._config, self._context = config, context
+
+    @property
+    def evicted(self) -> int:
+        return 0
 
     def wants(self, event_type: str, subject: str) -> bool:
         """Whether it wants to see such events."""
@@ -83,6 +92,11 @@ class _Last(Guard):
         self._fits = fit(config, failed=context.expr_failed)
         self._age_ns = None if config.max_age_s is None else round(config.max_age_s * NS_PER_S)
         self._known: dict[str, tuple[int, bool]] = {}
+        self._evicted = 0
+
+    @property
+    def evicted(self) -> int:
+        return self._evicted
 
     def wants(self, event_type: str, subject: str) -> bool:
         return self._names(event_type, subject)
@@ -92,6 +106,7 @@ class _Last(Guard):
             return
         if event.subject not in self._known and len(self._known) >= SUBJECTS_MAX:
             del self._known[next(iter(self._known))]
+            self._evicted += 1
         self._known[event.subject] = (at, self._fits(event))
 
     def allows(self, at: int) -> bool:
@@ -149,6 +164,10 @@ class _PrecededBy(Guard):
         self._fits = fit(selector, self._previous, failed=context.expr_failed)
         self._within_ns = round(config.within_s * NS_PER_S)
         self._seen: int | None = None
+
+    @property
+    def evicted(self) -> int:
+        return self._previous.evicted
 
     def wants(self, event_type: str, subject: str) -> bool:
         return self._names(event_type, subject)

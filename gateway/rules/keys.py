@@ -39,6 +39,7 @@ class Keys(Generic[S]):
         if len(self.states) >= self.keys_max:
             _, oldest = self.states.popitem(last=False)
             self._timers.forget(oldest)
+            oldest.forgotten()
             self.evicted += 1
         state = self.states[key] = self._make(key)
         return state

@@ -29,9 +29,10 @@ MATCHED_MAX: Final = 32
 class Rule:
     """A rule's voice. `hash` is of all that decides what it derives."""
 
-    __slots__ = ("_at", "_done", "_n", "_once", "_timeout", "_words", "config", "context", "derived", "guarded",
-    "guards",
-                 "hash", "id", "subject")  # fmt: skip
+    __slots__ = (
+        "_at", "_done", "_n", "_once", "_timeout", "_words", "config", "context", "derived", "forgotten", "guarded",
+        "guards", "hash", "id", "subject",
+    )  # fmt: skip
 
     def __init__(self, config: RuleConfig, context: Context, guards: Guards) -> None:
         self.config, self.context, self.guards = config, context, guards
@@ -43,6 +44,8 @@ class Rule:
         self.derived = 0
         self.guarded = 0
         """How often `only_if` forbade an event."""
+        self.forgotten = 0
+        """Keys that had spoken their `once`, and may speak again because there was no room to remember them."""
 
     def speak(
         self,
@@ -117,6 +120,7 @@ class Rule:
     def _remember(self, key: str) -> None:
         if len(self._done) >= self.config.keys_max:
             del self._done[next(iter(self._done))]
+            self.forgotten += 1
         self._done[key] = None
 
 

@@ -31,6 +31,9 @@ class Timer:
         """The deadline `at` has come. The timer is disarmed already, and may be armed anew."""
         raise NotImplementedError
 
+    def forgotten(self) -> None:
+        """There was no room for whom it belongs to."""
+
 
 class Timers:
     """All deadlines. `next_due` is never later than the earliest of them."""

@@ -20,7 +20,7 @@ from gateway.action import (
     problems,
 )
 from gateway.actions import actions
-from gateway.config.sentences import duration_text
+from gateway.options import duration_text
 from tests.actions.conftest import OUTPUTS
 
 PAGE = (Path(actions.__file__).parent / "README.md").read_text(encoding="utf-8")

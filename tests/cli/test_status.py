@@ -68,6 +68,83 @@ def test_on_a_terminal_of_80_columns_nothing_is_cut_or_broken(home: Path) -> Non
     assert shown.split() == PAGE.split()
 
 
+BUSY = {
+    "actions": [
+        {
+            "name": "rule/cellar-hot/do/webhook",
+            "action": "webhook",
+            "connected": False,
+            "since": "2026-11-23T05:55:00.000000Z",
+            "cursor": 1230000,
+            "lag_events": 4568,
+            "lag_s": 7.5,
+            "waits": {"id": "5f0c9a31d2e47b88-1230400", "type": "rule.raised", "time": "2026-11-23T05:58:00.000000Z"},
+            "last_error": "https://home.example: no answer within 10 s",
+            "done": 11,
+            "refused": 2,
+            "dead_letters": 1,
+        },
+        {
+            "name": "rule/door/do/log",
+            "action": "log",
+            "connected": True,
+            "since": "2026-11-23T05:00:00.000000Z",
+            "cursor": 1234568,
+            "lag_events": 0,
+            "lag_s": 0,
+            "waits": None,
+            "last_error": "",
+            "done": 3,
+            "refused": 0,
+            "dead_letters": 0,
+        },
+    ],
+    "consumers": [
+        {
+            "name": "meter",
+            "attended": True,
+            "cursor": 1234500,
+            "lag_events": 68,
+            "lag_s": 3.5,
+            "in_flight": 4,
+            "delivered": 100,
+            "redelivered": 5,
+            "dead_letters": 6,
+            "protect": False,
+        },
+    ],
+    "rules": [
+        {"id": "cellar-hot", "operator": "hold", "state": "in force", "reason": "", "derived": 11, "keys": 1},
+        {"id": "door", "operator": "event", "state": "failed", "reason": "KeyError: 'x'", "derived": 3, "keys": 0},
+    ],
+}
+BUSY_PARTS = """\
+  labels  site=north, room=温室
+  rules   1 in force, 1 failed (door: KeyError: 'x')
+---
+Actions
+  ACTION                      STATE              BEHIND  DONE  REFUSED  DEAD
+  rule/cellar-hot/do/webhook  away 5 min    4 568 (8 s)    11        2     1
+    waits: rule.raised 5f0c9a31d2e47b88-1230400, 2 min ago
+    last error: https://home.example: no answer within 10 s
+  rule/door/do/log            ready 60 min            0     3        0     0
+
+Consumers
+  CONSUMER  READER   CURSOR    BEHIND  OPEN  DEAD
+  meter     reads   1234500  68 (4 s)     4     6
+
+Devices
+"""
+
+
+def test_the_page_shows_actions_named_consumers_and_rules_where_there_are_any(home: Path) -> None:
+    shown = unstyle(page({**STATUS, **BUSY}, NOW_S, None))
+    for part in BUSY_PARTS.split("---\n"):
+        assert part in shown
+    assert not {"Actions", "Consumers"} & set(PAGE.splitlines())
+    assert max(map(width, unstyle(page({**STATUS, **BUSY}, NOW_S, 80)).splitlines())) <= 80
+
+
 def test_long_ids_are_cut_on_a_narrow_terminal_only(home: Path) -> None:
     document = copy.deepcopy(STATUS)
     document["devices"][0]["id"] = "the-temperature-in-the-far-corner-of-the-greenhouse"

@@ -11,6 +11,8 @@ from gateway.event import Event, Reading
 from gateway.figures import Tally
 from gateway.health import (
     SINK_AWAY_S,
+    ActionState,
+    ConsumerState,
     GatewayState,
     LogState,
     SinkState,
@@ -26,6 +28,11 @@ LEDGER = Ledger(1, 140, 2, {"too large": 3}, {"trimmed": 5})
 GATEWAY = GatewayState("pi", "0.1.0", 7, "5f0c", 0, 1.23456, False, "g.yaml", "abc", {"site": "north"})
 LOG = LogState("events.db", 101, 201, 1000, 2000, 1_000_000_000, None, "disk full", 4)
 SINK = SinkState("home", "mqtt", True, None, 151, 2.34567, "", 50, 0, refused=2, connections=3, ledger=LEDGER)
+WAITING = Event("rule.raised", "rule/hot", 3_000_000_000, 0, offset=190, run="5f0c")
+ACTION = ActionState("rule/hot/do/webhook", "webhook", False, 2_000_000_000, 181, WAITING, 7.5, "no answer", 11, 2, 1)
+CONSUMER = ConsumerState("meter", True, 191, 10, 3.5, 4, 100, 5, 6, False)
+HOT = {"id": "hot", "operator": "hold", "state": "in force", "reason": "", "derived": 8, "keys": 2}
+RULES = {"rules": [HOT | {"dropped": {"keys": 5}, "by": "channel"}]}
 WEAR = WearState(4.25, "spread", 200_000_000, 210_000_000.7)
 
 
@@ -45,7 +52,8 @@ class Device:
 def test_the_document_has_the_agreed_shape_in_the_agreed_order() -> None:
     tally = Tally()
     tally.batch([Event("reading", "a/b", 0, 0)] * 2 + [Event("log.gap", "gateway", 0, 0, data={"count": 2})], 80)
-    document = status_document(Snapshot(GATEWAY, LOG, [SINK], [Device()], tally, written_bytes=4096, wear=WEAR))
+    parts = {"written_bytes": 4096, "wear": WEAR, "actions": [ACTION], "consumers": [CONSUMER], "rules": RULES}
+    document = status_document(Snapshot(GATEWAY, LOG, [SINK], [Device()], tally, **parts))
     assert msgspec.json.decode(msgspec.json.encode(document)) == {
         "gateway": {
             "id": "pi",
@@ -106,6 +114,39 @@ def test_the_document_has_the_agreed_shape_in_the_agreed_order() -> None:
                     "pending": 50,
                 },
             }
+        ],
+        "actions": [
+            {
+                "name": "rule/hot/do/webhook",
+                "action": "webhook",
+                "connected": False,
+                "since": "1970-01-01T00:00:02.000000Z",
+                "cursor": 181,
+                "lag_events": 20,
+                "lag_s": 7.5,
+                "waits": {"id": "5f0c-190", "type": "rule.raised", "time": "1970-01-01T00:00:03.000000Z"},
+                "last_error": "no answer",
+                "done": 11,
+                "refused": 2,
+                "dead_letters": 1,
+            }
+        ],
+        "consumers": [
+            {
+                "name": "meter",
+                "attended": True,
+                "cursor": 191,
+                "lag_events": 10,
+                "lag_s": 3.5,
+                "in_flight": 4,
+                "delivered": 100,
+                "redelivered": 5,
+                "dead_letters": 6,
+                "protect": False,
+            }
+        ],
+        "rules": [
+            {"id": "hot", "operator": "hold", "state": "in force", "reason": "", "derived": 8, "keys": 2},
         ],
         "devices": [
             {

@@ -12,6 +12,7 @@ from gateway.rules.operators.base import Judge, Selecting, State, ns
 from gateway.rules.rule import Rule
 from gateway.rules.select import exact_subject
 from gateway.rules.timers import NEVER
+from gateway.rules.told import Told
 
 
 class Silence(State):
@@ -31,6 +32,13 @@ class Silence(State):
 
     def fire(self, at: int) -> None:
         self._operator.silent(self, at)
+
+    def told(self, at: int) -> Told:
+        del at
+        then = "" if self.due >= NEVER else "raised again" if self.said else "raised"
+        if self.due < NEVER and not self.said:
+            return Told("heard" if self.heard else "waiting", self.since, value=self.last, then=then, quiet=self.heard)
+        return Told("silent", self.since, value=self.last, then=then)
 
     def dump(self) -> list[Any]:
         return [self.since, self.offset, self.heard, self.said, self.last]

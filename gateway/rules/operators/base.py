@@ -18,6 +18,7 @@ from gateway.rules.rule import Rule
 from gateway.rules.select import Fits, Previous, fit, names
 from gateway.rules.select_model import Selector, Source
 from gateway.rules.timers import NEVER, Timer
+from gateway.rules.told import Told
 
 Judge = Callable[[Event, int], None]
 
@@ -40,6 +41,10 @@ class State(Timer):
 
     def speaks(self, at: int) -> bool:
         """Whether something will be said when the deadline `at` fires. Changes nothing."""
+        raise NotImplementedError
+
+    def told(self, at: int) -> Told:
+        """What a person is told of the key at rule time `at`. Changes nothing."""
         raise NotImplementedError
 
     def dump(self) -> list[Any]:

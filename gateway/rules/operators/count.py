@@ -8,6 +8,7 @@ from typing import Any, Literal
 from gateway.event import Event
 from gateway.rules.operators.base import Judge, Selecting, State, ns
 from gateway.rules.rule import Rule
+from gateway.rules.told import Told
 
 
 class Tally(State):
@@ -19,6 +20,14 @@ class Tally(State):
         super().__init__(key, rule)
         self.times: deque[int] = deque()
         self.offsets: deque[int] = deque()
+
+    def told(self, at: int) -> Told:
+        config = self.rule.config.when.count
+        assert config is not None
+        counted = [time for time in self.times if time > at - ns(config.within_s)]
+        if not counted:
+            return Told("idle", n=0, of=config.at_least, things="events", quiet=True)
+        return Told("counting", counted[0], len(counted), config.at_least, "events")
 
     def dump(self) -> list[Any]:
         return [list(self.times), list(self.offsets)]

@@ -5,6 +5,7 @@ A matcher keeps small references instead of events: [offset, time, subject, valu
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
@@ -18,6 +19,7 @@ from gateway.rules.select_model import Selector
 from gateway.rules.sequence import AllOf, Condition, Match, Matcher, Not, Pattern, Step, Timeout
 from gateway.rules.sequence_model import SequenceConfig, StepConfig
 from gateway.rules.timers import NEVER
+from gateway.rules.told import Told
 
 
 class Attempts(State):
@@ -37,6 +39,19 @@ class Attempts(State):
 
     def fire(self, at: int) -> None:
         self._operator.advance(self, at)
+
+    def told(self, at: int) -> Told:
+        del at
+        steps, furthest = self._operator.pattern.length, self.matcher.furthest
+        if furthest is None:
+            return Told("idle", n=0, of=steps, things="steps", quiet=True)
+        first, *_, last = [one.event for one in furthest.events()] * 2
+        step, open_ = furthest.node.step + 1, self.matcher.partials
+        then = "" if self.due >= NEVER else self._operator.then(self.matcher)
+        return Told("open", first[AT], step, steps, "steps", open_, last[VALUE], then=then)
+
+    def forgotten(self) -> None:
+        self._operator.forgotten(self.matcher)
 
     def dump(self) -> list[Any]:
         return self.matcher.snapshot()
@@ -62,6 +77,7 @@ class SequenceOperator(Operator[Attempts]):
         }
         self._wants = {name: names(selector) for name, selector in self._selectors.items()}
         self._tells_timeouts = rule.config.on_timeout is not None
+        self._dropped = Counter[str]()  # by matchers of keys that there was no room for
 
     def new(self, key: str) -> Attempts:
         return Attempts(key, self, Matcher(self.pattern))
@@ -74,11 +90,18 @@ class SequenceOperator(Operator[Attempts]):
             self.keys.make("").matcher.advance(at)
 
     def dropped(self) -> dict[str, int]:
-        matchers = [attempts.matcher for attempts in self.keys]
-        return super().dropped() | {
-            "partials": sum(matcher.partials_dropped for matcher in matchers),
-            "repetitions": sum(matcher.repetitions_dropped for matcher in matchers),
-        }
+        dropped = self._dropped.copy()
+        for attempts in self.keys:
+            dropped.update(_dropped(attempts.matcher))
+        subjects = sum(previous.evicted for previous in self.previous.values())
+        return super().dropped() | {"subjects": subjects} | dropped
+
+    def forgotten(self, matcher: Matcher) -> None:
+        self._dropped.update(_dropped(matcher))
+
+    def then(self, matcher: Matcher) -> str:
+        """What the next deadline brings."""
+        return "matched" if matcher.ends_next else "timeout" if self._tells_timeouts else "given up"
 
     def snapshot(self) -> list[Any]:
         return [*super().snapshot(), [previous.snapshot() for previous in self.previous.values()]]
@@ -160,6 +183,10 @@ class SequenceOperator(Operator[Attempts]):
         own["matched"] = {name: self.rule.matched(known) for name, known in offsets.items()}
         kind: Any = "matched" if isinstance(found, Match) else "timeout"
         self.rule.speak(kind, key, found.at, own, value=newest[VALUE], cause=newest[OFFSET])
+
+
+def _dropped(matcher: Matcher) -> dict[str, int]:
+    return {"partials": matcher.partials_dropped, "repetitions": matcher.repetitions_dropped}
 
 
 def conditions(config: SequenceConfig) -> dict[str, Selector]:

@@ -26,6 +26,7 @@ from gateway.rules.operators.base import State, ns
 from gateway.rules.rule import Rule
 from gateway.rules.select import all_of, bounds
 from gateway.rules.timers import NEVER
+from gateway.rules.told import Told
 
 IDLE, PENDING, RAISED, CLEARING, UNKNOWN = range(5)
 STATES: Final = ("idle", "pending", "raised", "clearing", "unknown")
@@ -171,6 +172,21 @@ class Level(State):
 
     def seen_until(self, gap_ns: int) -> int:
         return max(self.seen, self.since) + gap_ns
+
+    def told(self, at: int) -> Told:
+        del at
+        if self.state == IDLE:
+            return Told("idle", quiet=True)
+        since = {CLEARING: self.change - self._terms.clear_for_ns, UNKNOWN: self.seen}.get(self.state, self.since)
+        state = STATES[self.state]
+        if self.muted and self.state == RAISED:
+            state = "raised, unsaid"
+        return Told(state, since, value=self.value, unit=self.unit, then=self._then())
+
+    def _then(self) -> str:
+        if self.due >= NEVER:
+            return ""
+        return "unknown" if self.due < self.change else "raised" if self.state == PENDING else "cleared"
 
     def dump(self) -> list[Any]:
         return [

@@ -17,6 +17,7 @@ from gateway.rules.operators.base import Judge, Operator, ns
 from gateway.rules.operators.level import Level, Terms, terms
 from gateway.rules.rule import Rule
 from gateway.rules.select import all_of, bounds, usable, value_of
+from gateway.rules.told import Told
 
 _NUMBERS: Final = frozenset({float, int})
 
@@ -32,6 +33,12 @@ class Slope(Level):
         self.values: deque[Any] = deque()  # numbers
         self.thin, self.pending = 1, 0
         self.offset = 0.0  # what a counter had before its resets
+
+    def told(self, at: int) -> Told:
+        config = self.rule.config.when.rate
+        assert config is not None
+        known = sum(1 for time in self.times if time > at - ns(config.over_s))
+        return super().told(at)._replace(n=known, things="samples")
 
     def dump(self) -> list[Any]:
         own = [list(self.times), list(self.values), self.thin, self.pending, self.offset]

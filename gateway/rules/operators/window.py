@@ -22,6 +22,7 @@ from gateway.rules.operators.base import Judge, Selecting, State, ns
 from gateway.rules.operators.pane import Pane
 from gateway.rules.rule import Rule
 from gateway.rules.select import value_of
+from gateway.rules.told import Told
 
 _NUMBERS: Final = frozenset({float, int})
 
@@ -54,6 +55,13 @@ class Panes(State):
 
     def fire(self, at: int) -> None:
         self._operator.ended(self, at)
+
+    def told(self, at: int) -> Told:
+        if self.panes:
+            pane = self.panes[0]
+            open_ = len(self.panes) if len(self.panes) > 1 else None
+            return Told("open", pane.start, pane.n + pane.bad, things="events", open=open_, then="window")
+        return self._operator.told_samples(self, at)
 
     def dump(self) -> list[Any]:
         return [self.seen, self.anchor, [pane.dump() for pane in self.panes], [list(one) for one in self.samples]]
@@ -230,6 +238,14 @@ class WindowOperator(Selecting[Panes]):
         for sample in panes.samples:
             pane.add(sample.value, sample, sample.at, sample.offset)
         self._tell(panes.key, pane, at, offset)
+
+    def told_samples(self, panes: Panes, at: int) -> Told:
+        """Of a window without a timer: what would go into it now."""
+        n, sliding = self._config.count, self._config.sliding_s is not None
+        times = [sample.at for sample in panes.samples if not sliding or sample.at > at - self.size_ns]
+        if not times:
+            return Told("idle", n=0, of=n, things="events", quiet=True)
+        return Told("open", times[0], len(times), n, "events")
 
     # -- what is said -------------------------------------------------------------------------------------------------
 

@@ -62,6 +62,16 @@ class Matcher:
         return len(self._partials)
 
     @property
+    def furthest(self) -> Partial | None:
+        """The open partial match that has filled most steps; of several, the one that started first."""
+        return max(self._partials, key=lambda partial: partial.progress, default=None)
+
+    @property
+    def ends_next(self) -> bool:
+        """Whether the next deadline completes a match, if nothing happens until then; else it ends an attempt."""
+        return min(self._partials, key=lambda partial: partial.turn()).ends if self._partials else False
+
+    @property
     def idle(self) -> bool:
         """Nothing would be lost with this matcher: a new one would do the same from here on."""
         return not self._partials and not self._pattern.leading

@@ -66,6 +66,8 @@ class Pattern:
         self.within_ns: Final = FOREVER if within_ns is None else within_ns
         self.nodes: Final = tuple(graph.nodes)
         self.starts: Final = graph.starts
+        self.length: Final = graph.end
+        """Steps that events fill."""
         self.start_bits: Final = _union(option.bits for option in graph.starts)
         self.leading: Final = tuple(graph.leading)
         self.leading_bits: Final = _union(guard.bit for guard in graph.leading)
