@@ -8,6 +8,7 @@ from typing import Any, Literal, Self
 
 from gateway.client.consumption import FETCH_WAIT_S, Consumption
 from gateway.client.received import Received, gap_event
+from gateway.client.records import Records
 from gateway.client.sources import ANSWER_WITHIN_S, Here, Source
 from gateway.event import Quality
 from gateway.eventlog import ConsumerSpec
@@ -131,6 +132,10 @@ class Connection:
                 if page["next"] <= first:
                     break
                 first = page["next"]
+
+    def records(self, first: int, upto: int) -> Records:
+        """The records of [first, upto) as they were recorded: with the boot clock, and no time corrected since."""
+        return Records(self._source, first, upto)
 
     async def tail(self) -> AsyncIterator[Received]:
         """Each event as it is committed, from now on. Only looks: nothing is remembered."""
