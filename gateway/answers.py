@@ -36,8 +36,6 @@ if TYPE_CHECKING:
     from gateway.app import Gateway
 
 READ_TIMEOUT_MAX_S = 60.0
-KEYS_SHOWN = 20
-"""Keys of each rule that `gateway rules status` shows."""
 
 
 class Answers:
@@ -94,7 +92,7 @@ class Answers:
             gateway.wearing.state,
             await gateway.acting.states(),
             [await self._consumer_state(standing) for standing in gateway.consumers.standings()],
-            gateway.detection.describe(gateway.clock.mono_ns(), keys_shown=0),
+            gateway.detection.describe(gateway.clock.mono_ns(), keys=False),
         )
 
     def _gateway_state(self) -> GatewayState:
@@ -162,7 +160,7 @@ class Answers:
             error = ControlError(f"there is no rule {wanted!r}{did_you_mean(str(wanted), known)}; {listed}")
             error.exit_code = 2
             raise error
-        told = gateway.detection.describe(gateway.clock.mono_ns(), keys_shown=KEYS_SHOWN, rule_id=wanted)
+        told = gateway.detection.describe(gateway.clock.mono_ns(), keys=True, rule_id=wanted)
         return {"gateway": gateway.config.gateway.id, **told}
 
     async def _read(self, args: dict[str, Any]) -> dict[str, Any]:

@@ -151,15 +151,15 @@ class Detection:
             return None
         return any(getattr(state, "raised", False) for state in part.operator.keys)
 
-    def describe(self, mono_ns: int, *, keys_shown: int, rule_id: str | None = None) -> dict[str, Any]:
-        """What is told of the rules at this boot time: the document of `gateway.rules.describe`."""
+    def describe(self, mono_ns: int, *, keys: bool, rule_id: str | None = None) -> dict[str, Any]:
+        """What is told of the rules at this boot time, with or without their keys: see `gateway.rules.describe`."""
         if self._detector is None:
             return {"counts": {}, "rules": [], "mismatches": 0}
-        from gateway.rules.describe import described  # noqa: PLC0415 - as in `_detector_of`
+        from gateway.rules.describe import KEYS_SHOWN, described  # noqa: PLC0415 - as in `_detector_of`
 
         engine = self._detector.engine
         now = mono_ns + engine.context.mono_ns
-        told = described(engine, now, keys_shown=keys_shown, rule_id=rule_id)
+        told = described(engine, now, keys_shown=KEYS_SHOWN if keys else 0, rule_id=rule_id)
         return told | {"mismatches": self.mismatches}
 
     # -- rules come and go --------------------------------------------------------------------------------------------

@@ -43,7 +43,7 @@ def _heading(document: dict[str, Any], columns: int | None) -> Iterator[str]:
         lines.append(f"{look.counted(document['thinned'], 'reading')} were summed up to save room, and are not judged")
     if document["damaged"]:
         lines.append(f"{look.counted(document['damaged'], 'event')} cannot be read: the log is damaged")
-    if not document["channels_known"]:
+    if not document["channels_known"] and any(rule["operator"] == "absent" for rule in document["rules"]):
         lines.append("the file does not say which channels there are: `absent` waits for those that it names only")
     for line in lines:
         yield from (click.style(f"  {part}", dim=True) for part in look.wrap(line, columns and columns - 2))
@@ -59,6 +59,9 @@ def _section(rule: dict[str, Any], document: dict[str, Any], shown: int, columns
         yield click.style(f"  it broke: {look.printable(rule['failed'])}", fg="red")
     if rule["raised_before"]:
         yield f"  raised already when the range began: {_some(rule['raised_before'])}"
+    if not rule["fired"] and not rule["failed"]:
+        for line in _why_not(rule, document):
+            yield from (f"  {part}" for part in look.wrap(line, columns and columns - 2))
     if rule["firings"]:
         yield ""
         yield from _timeline(rule, document)
@@ -66,9 +69,6 @@ def _section(rule: dict[str, Any], document: dict[str, Any], shown: int, columns
         yield _table(rule["firings"][:shown], columns)
         if (left := rule["fired"] + rule["only_recorded"] - shown) > 0:
             yield click.style(f"  and {look.count(left)} more; --json has the first {len(rule['firings'])}", dim=True)
-    elif not rule["failed"]:
-        for line in _why_not(rule, document):
-            yield from (f"  {part}" for part in look.wrap(line, columns and columns - 2))
 
 
 def _beside(rule: dict[str, Any]) -> str:

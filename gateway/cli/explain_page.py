@@ -139,7 +139,7 @@ def _timeline(why: Why, columns: int | None) -> str:
         rows.append(_row(event, part, why.event, scale, room))
         notes.append("")
     rows.append(_row(why.event, "", why.event, scale, room))
-    heads = ("BEFORE", "OFFSET", "SUBJECT", "VALUE", "", "")
+    heads = ("BEFORE", "OFFSET", "SUBJECT", "VALUE", "SCALE", "PART")
     used = [n for n in range(len(heads)) if n < 4 or any(row[n] for row in rows)]
     align = "".join(">><><<"[n] for n in used)
     return look.table(

@@ -6,16 +6,16 @@ import json
 import os
 import sys
 from collections.abc import Iterator, Sequence
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import click
 
 from gateway.cli import look
-from gateway.cli.rules_backtest import backtest
-from gateway.cli.rules_explain import explain
-from gateway.cli.rules_status import status
 from gateway.errors import ConfigError, GatewayError, Problem
+
+ASKING = ("status", "backtest", "explain")
 
 
 class NoRules(GatewayError):
@@ -24,13 +24,21 @@ class NoRules(GatewayError):
     exit_code = 2
 
 
-@click.group(short_help="Check and test rules, see how they stand, what they did, and what they would do.")
+class Tools(click.Group):
+    """Those that ask a gateway, or read a log, are imported when they are called: `gateway.cli.rules_<name>`."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [*super().list_commands(ctx), *ASKING]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name in ASKING:
+            return cast("click.Command", getattr(import_module(f"gateway.cli.rules_{cmd_name}"), cmd_name))
+        return super().get_command(ctx, cmd_name)
+
+
+@click.group(cls=Tools, short_help="Check and test rules, see how they stand, what they did, and what they would do.")
 def rules() -> None:
     """Rules: what events mean. gateway/rules/README.md is the reference of their language."""
-
-
-for command in (status, backtest, explain):
-    rules.add_command(command)
 
 
 @rules.command("check", short_help="Find what is wrong with rules, and what they can come to hold.")

@@ -7,12 +7,16 @@ import re
 import pytest
 
 import gateway.rules
+from gateway.cli.explain_page import SHOWN_MAX
+from gateway.cli.rules_backtest import WARM_UP_MIN_S
 from gateway.config.findings import Findings
 from gateway.config.rules import read_rules
 from gateway.config.schema import describe
 from gateway.config.yaml import read_document
 from gateway.event import EVENT_TYPES
 from gateway.rules import cel, guards, words
+from gateway.rules.describe import KEYS_LOOKED_AT, KEYS_SHOWN
+from gateway.rules.explain import NODES_MAX
 from gateway.rules.graph import DEPTH_MAX
 from gateway.rules.model import EmitConfig, GuardConfig, RuleConfig, TimeOfDay, TimeoutConfig
 from gateway.rules.operator_model import (
@@ -28,6 +32,7 @@ from gateway.rules.operator_model import (
 from gateway.rules.rule import MATCHED_MAX
 from gateway.rules.select_model import Predicates, Selector, Source
 from gateway.rules.sequence_model import Comparison, SequenceConfig, StepConfig
+from gateway.rules.trial import TOGETHER_NS
 from tests.pages import page_of, tables_of
 
 PAGE = page_of(gateway.rules)
@@ -102,8 +107,14 @@ def test_the_bounds_on_the_page_are_those_of_the_code():
         f"{DEPTH_MAX} rules deep",
         f"{MATCHED_MAX} ids",
         f"{guards.SUBJECTS_MAX} subjects",
+        f"at most {KEYS_SHOWN} keys are shown",
+        f"from the {KEYS_LOOKED_AT} that were used last",
+        f"within {TOGETHER_NS // 1_000_000} ms",
+        f"at most {NODES_MAX} in all",
+        f"in between: at most {SHOWN_MAX}",
+        f"at least {WARM_UP_MIN_S / 60:g} m",
     ):
-        assert sentence in PAGE, sentence
+        assert sentence in " ".join(PAGE.split()), sentence
 
 
 def test_every_type_that_rules_derive_is_on_the_page():
