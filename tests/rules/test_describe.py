@@ -201,3 +201,9 @@ def test_late_events_are_counted_alike_when_the_log_is_read_again():
 def test_without_keys_nothing_of_them_is_looked_at():
     (told,) = described(engine(rule(hold=HOT)), 0, keys_shown=0)["rules"]
     assert "shown" not in told
+
+
+def test_what_is_over_time_is_shown_before_what_is_as_it_should_be():
+    config = rule(absent={"channel": "*/x", "for": "10s"})
+    told = fed(config, ("a/x", 1, 1), ("b/x", 1, 8), at_s=12)
+    assert [(one["key"], one["state"]) for one in told["shown"]] == [("a/x", "silent"), ("b/x", "heard")]
