@@ -148,7 +148,7 @@ def _rest(rule: Document) -> Iterator[str]:
         return
     if rule["keys"] > len(rule["shown"]):
         states = ", ".join(f"{look.count(n)} {word}" for word, n in rule["states"].items())
-        of = "" if rule["looked_at"] == rule["keys"] else f" (of the {look.count(rule['looked_at'])} used last)"
+        of = "" if rule["looked_at"] == rule["keys"] else f" (of {look.count(rule['looked_at'])})"
         yield f"{look.counted(rule['keys'], 'key')} in all, at most {look.count(rule['keys_max'])}; {states}{of}"
 
 

@@ -13,6 +13,7 @@ from typing import Any, Final
 from gateway.clock import NS_PER_S
 from gateway.rules.context import Context
 from gateway.rules.engine import Engine, Part
+from gateway.rules.keys import Keys
 from gateway.rules.operators.base import State
 from gateway.rules.timers import NEVER
 from gateway.rules.told import Told
@@ -21,8 +22,9 @@ from gateway.rules.wording import asked
 KEYS_SHOWN: Final = 20
 """Keys of a rule that are told of one by one. What is under way comes first, then what is due first."""
 
-KEYS_LOOKED_AT: Final = 2000
-"""The most recently used keys of a rule, from which these are chosen: more would hold up the events that come."""
+KEYS_LOOKED_AT: Final = 200
+"""Keys of a rule from which these are chosen: one half of what is due first, the other of what was used last. To look
+at more would hold up the events that come."""
 
 
 def described(engine: Engine, now: int, *, keys_shown: int = KEYS_SHOWN, rule_id: str | None = None) -> dict[str, Any]:
@@ -65,8 +67,7 @@ def _dropped(part: Part) -> dict[str, int]:
 
 
 def _keys(part: Part, now: int, keys_shown: int) -> dict[str, Any]:
-    states = part.operator.keys.states
-    looked_at = list(islice(reversed(states.values()), KEYS_LOOKED_AT))
+    looked_at = _looked_at(part.operator.keys)
     told = [(state, state.told(now)) for state in looked_at]
     words: dict[str, int] = {}
     for _, one in told:
@@ -77,6 +78,16 @@ def _keys(part: Part, now: int, keys_shown: int) -> dict[str, Any]:
         "looked_at": len(looked_at),
         "shown": [_key(state, one, now, part.rule.context) for state, one in shown],
     }
+
+
+def _looked_at(keys: Keys[State]) -> list[State]:
+    if len(keys) <= KEYS_LOOKED_AT:
+        return list(keys)
+    half = KEYS_LOOKED_AT // 2
+    due = nsmallest(half, keys, key=lambda state: state.due)
+    known = {id(state) for state in due}
+    used_last = (state for state in reversed(keys.states.values()) if id(state) not in known)
+    return [*due, *islice(used_last, KEYS_LOOKED_AT - half)]
 
 
 def _key(state: State, told: Told, now: int, context: Context) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
 from gateway.event import Event
-from gateway.rules.fold import DERIVED
+from gateway.rules.idle import DERIVED
 from gateway.rules.keys import fixed_key, key_of
 from gateway.rules.model import RuleConfig
 from gateway.rules.rule import hash_of
@@ -45,7 +45,7 @@ class Stretch(NamedTuple):
 
 def is_derived(event: Event) -> bool:
     """Whether a rule said it about what it saw."""
-    return event.type in DERIVED
+    return event.type in DERIVED and event.type != "rule.failed"
 
 
 def same_rule(event: Event, rules: Sequence[RuleConfig]) -> RuleConfig | None:

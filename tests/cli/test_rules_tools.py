@@ -66,10 +66,17 @@ def world(tmp_path_factory):
             Event(kind, subject, ns(WALL_S + at_s), ns(1000 + at_s), value, unit, quality)
             for kind, subject, value, unit, quality in rows
         ])  # fmt: skip
-    records = [msgspec.structs.replace(one, boot="b", recorded=one.time) for one in log.records]
+    old = {"rulekey": "old:00000000::5:0", "matched": [f"{'e' * 16}-9"]}
+    log.record([Event("rule.matched", "rule/old", ns(WALL_S + 600), ns(1600), data=old)])
+    records = [msgspec.structs.replace(one, boot="b", recorded=committed(one.time)) for one in log.records]
     asyncio.run(written(folder / "whole.db", records))
     asyncio.run(written(folder / "trimmed.db", records[TRIMMED:]))
     return folder, records
+
+
+def committed(time_ns):
+    """Every ten seconds."""
+    return -(-time_ns // ns(10)) * ns(10)
 
 
 async def written(path, events):
@@ -112,7 +119,7 @@ def the(world, kind, subject, n=0):
 # -- backtest ---------------------------------------------------------------------------------------------------------
 
 EDITED = """\
-1 224 events from 2026-11-23 06:00:00 to 2026-11-23 06:09:59
+1 226 events from 2026-11-23 06:00:00 to 2026-11-23 06:10:00
   nothing is known of what was before: there is nothing to warm up with
 
 hot  would have fired 3 times; the log has it 3 times: 2 the same, 1 only now, 1 only in the log
@@ -120,7 +127,7 @@ hot  would have fired 3 times; the log has it 3 times: 2 the same, 1 only now, 1
 
   now  .........1=...............1====...............1=============
   log  ......1...................1...................1.............
-       11-23 06:00                                      11-23 06:09
+       11-23 06:00                                      11-23 06:10
 
   WHEN                 WHAT    KEY                     VALUE  FOR           LOG
   2026-11-23 06:01:00  raised  cellar/temperature  31.559 °C                only in it (128)
@@ -140,7 +147,7 @@ def test_backtest_of_rules_as_they_were_finds_what_the_log_has(tool):
     for told in found["rules"]:
         assert (told["only_now"], told["only_recorded"]) == (0, 0), told["id"]
     fired = {told["id"]: told["fired"] for told in found["rules"]}
-    assert fired == {"hot": 3, "twice": 1, "door": 1, "mean": 9, "gone": 1}
+    assert fired == {"hot": 3, "twice": 1, "door": 1, "mean": 10, "gone": 1}
     hot = next(told for told in found["rules"] if told["id"] == "hot")
     first = hot["firings"][0]
     assert (first["time"], first["lasted_s"], first["end"]) == ("2026-11-23T06:01:00.000000Z", 40, "cleared")
@@ -148,7 +155,7 @@ def test_backtest_of_rules_as_they_were_finds_what_the_log_has(tool):
 
 
 def test_backtest_of_one_rule_shows_more_rows_than_of_several(tool):
-    assert "and 1 more; --json has the first 9" in tool("backtest")
+    assert "and 2 more; --json has the first 10" in tool("backtest")
     assert "more; --json" not in tool("backtest", "mean")
 
 
@@ -182,6 +189,12 @@ def test_backtest_warms_up_before_the_range_and_says_so(tool, world):
     assert "raised already when the range began: cellar/temperature" in shown
     assert "would have fired 1 time; the log has it 1 time: 1 the same" in shown
     assert "would have fired 2 times" in tool("backtest", "hot", "--from", str(since), "--warm-up", "0s")
+
+
+def test_backtest_warms_up_for_twice_the_longest_time_of_the_rules(tool, world):
+    longer = edited(world, "g.yaml", a=("within: 10m", "within: 30m"))
+    assert json.loads(tool("backtest", "hot", "--json", rules=longer))["warm_up_s"] == 600
+    assert json.loads(tool("backtest", "twice", "--json", rules=longer))["warm_up_s"] == 3600
 
 
 def test_backtest_takes_a_range_and_refuses_two_beginnings(tool):
@@ -276,6 +289,10 @@ def test_explain_names_what_was_trimmed_meanwhile(tool, world):
     shown = tool("explain", kept[0].id, log="trimmed.db")
     first = kept[0].data["matched"][0]
     assert f"no longer in the log: {first}" in shown
+
+
+def test_explain_takes_an_event_of_another_run_for_gone(tool, world):
+    assert f"no longer in the log: {'e' * 16}-9" in tool("explain", the(world, "rule.matched", "rule/old").id)
 
 
 def test_explain_says_what_is_wrong_with_an_id(tool, world):

@@ -10,8 +10,8 @@ import pytest
 from gateway.clock import NS_PER_S
 from gateway.event import Event, stamp
 from gateway.rules.backtest import FIRES, Backtest
-from gateway.rules.fold import DERIVED
-from gateway.rules.trial import AGAIN, KEPT_MAX
+from gateway.rules.idle import DERIVED
+from gateway.rules.trial import AGAIN, KEPT_MAX, Firing, Trial
 from tests.rules.kit import Log, event, ns, rule
 from tests.rules.test_fold import RULES as CORPUS
 
@@ -170,13 +170,16 @@ def test_the_timeline_marks_when_it_fired_and_while_it_was_raised():
 
 
 def test_downtime_and_clock_steps_in_the_log_are_judged_as_they_were():
-    log = Recorded(rule("hot", hold=HOT))
+    window = rule("w", window={"channel": "a/x", "tumbling": "1m", "of": {"n": "count"}})
+    log = Recorded(rule("hot", hold=HOT), window)
     log.feed("a/x", 31, 1)
     log.open(ns(50), WALL + ns(1000), gap_ns=ns(990))  # another boot
     log.record([Event("clock.step", "gateway", WALL + ns(5000), ns(52))])
     log.record([Event("reading", "a/x", WALL + ns(5020), ns(72), 32.0, quality="good")])
-    trial = log.played(*log.configs, end_s=6000).trials["hot"]
-    assert (trial.fired, trial.same) == (1, 1)
+    log.record([Event("reading", "a/x", WALL + ns(5100), ns(152), 32.0, quality="good")])
+    test = log.played(*log.configs, end_s=6000)
+    assert (test.trials["hot"].fired, test.trials["hot"].same) == (1, 1)
+    assert (test.trials["w"].fired, test.trials["w"].same) == (2, 2)
 
 
 @pytest.mark.parametrize("late_s", [0, 0.002])
@@ -227,6 +230,18 @@ def test_thinned_readings_are_counted_and_not_judged():
     log.record([Event("reading.thin", "a/x", WALL, ns(1001), 31.0, data={"count": 60})])
     test = log.played(rule("all", event={"channel": "a/x"}))
     assert (test.thinned, test.trials["all"].fired) == (60, 0)
+
+
+def test_each_recorded_event_is_the_like_of_one_and_only_of_its_boot():
+    trial = Trial(rule("hot", hold=HOT))
+
+    def firing(boot, mono, *, now):
+        return Firing("raised", 0, "a/x", 31, None, {}, mono, boot, now=now, recorded=not now)
+
+    trial.now(firing("b", 5, now=True))
+    for boot, mono in (("c", 5), ("b", 5), ("b", 5), ("b", ns(5))):
+        trial.then(firing(boot, mono, now=False))
+    assert (trial.fired, trial.recorded, trial.same, trial.only_recorded) == (1, 4, 1, 3)
 
 
 def test_what_counts_as_firing_is_derived():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gateway.clock import NS_PER_S
-from gateway.rules.describe import KEYS_SHOWN, described
+from gateway.rules.describe import KEYS_LOOKED_AT, KEYS_SHOWN, described
 from gateway.rules.detect import Detector
 from gateway.rules.engine import Engine
 from gateway.rules.fold import Fold
@@ -138,6 +138,17 @@ def test_what_is_under_way_and_due_first_is_shown_and_the_rest_is_counted():
     assert len(told["shown"]) == KEYS_SHOWN
     assert told["shown"][0]["key"] == "z/x"
     assert [one["state"] for one in told["shown"]] == ["pending"] * 16 + ["idle"] * 4
+
+
+def test_of_many_keys_those_due_first_and_those_used_last_are_looked_at():
+    made = engine(rule(absent={"channel": "*/x", "for": "10m"}, keys_max=1000))
+    for n in range(900):
+        made.feed(event(f"d{n}/x", 1, n / 10), ns(n / 10))
+    (told,) = described(made, ns(100), keys_shown=KEYS_LOOKED_AT)["rules"]
+    assert (told["keys"], told["looked_at"]) == (900, KEYS_LOOKED_AT)
+    numbers = sorted(int(one["key"][1:-2]) for one in told["shown"])
+    half = KEYS_LOOKED_AT // 2
+    assert numbers == [*range(half), *range(900 - half, 900)]
 
 
 def test_what_bounds_cost_is_told():

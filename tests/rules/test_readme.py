@@ -108,7 +108,7 @@ def test_the_bounds_on_the_page_are_those_of_the_code():
         f"{MATCHED_MAX} ids",
         f"{guards.SUBJECTS_MAX} subjects",
         f"at most {KEYS_SHOWN} keys are shown",
-        f"from the {KEYS_LOOKED_AT} that were used last",
+        f"from {KEYS_LOOKED_AT} keys, the {KEYS_LOOKED_AT // 2} that are due first",
         f"within {TOGETHER_NS // 1_000_000} ms",
         f"at most {NODES_MAX} in all",
         f"in between: at most {SHOWN_MAX}",

@@ -5,7 +5,6 @@ A matcher keeps small references instead of events: [offset, time, subject, valu
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
@@ -77,7 +76,7 @@ class SequenceOperator(Operator[Attempts]):
         }
         self._wants = {name: names(selector) for name, selector in self._selectors.items()}
         self._tells_timeouts = rule.config.on_timeout is not None
-        self._dropped = Counter[str]()  # by matchers of keys that there was no room for
+        self._partials_dropped = self._repetitions_dropped = 0  # by matchers of keys that there was no room for
 
     def new(self, key: str) -> Attempts:
         return Attempts(key, self, Matcher(self.pattern))
@@ -90,14 +89,16 @@ class SequenceOperator(Operator[Attempts]):
             self.keys.make("").matcher.advance(at)
 
     def dropped(self) -> dict[str, int]:
-        dropped = self._dropped.copy()
-        for attempts in self.keys:
-            dropped.update(_dropped(attempts.matcher))
-        subjects = sum(previous.evicted for previous in self.previous.values())
-        return super().dropped() | {"subjects": subjects} | dropped
+        matchers = [attempts.matcher for attempts in self.keys]
+        return super().dropped() | {
+            "subjects": sum(previous.evicted for previous in self.previous.values()),
+            "partials": self._partials_dropped + sum([matcher.partials_dropped for matcher in matchers]),
+            "repetitions": self._repetitions_dropped + sum([matcher.repetitions_dropped for matcher in matchers]),
+        }
 
     def forgotten(self, matcher: Matcher) -> None:
-        self._dropped.update(_dropped(matcher))
+        self._partials_dropped += matcher.partials_dropped
+        self._repetitions_dropped += matcher.repetitions_dropped
 
     def then(self, matcher: Matcher) -> str:
         """What the next deadline brings."""
@@ -183,10 +184,6 @@ class SequenceOperator(Operator[Attempts]):
         own["matched"] = {name: self.rule.matched(known) for name, known in offsets.items()}
         kind: Any = "matched" if isinstance(found, Match) else "timeout"
         self.rule.speak(kind, key, found.at, own, value=newest[VALUE], cause=newest[OFFSET])
-
-
-def _dropped(matcher: Matcher) -> dict[str, int]:
-    return {"partials": matcher.partials_dropped, "repetitions": matcher.repetitions_dropped}
 
 
 def conditions(config: SequenceConfig) -> dict[str, Selector]:
