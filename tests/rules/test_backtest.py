@@ -239,8 +239,10 @@ def test_each_recorded_event_is_the_like_of_one_and_only_of_its_boot():
         return Firing("raised", 0, "a/x", 31, None, {}, mono, boot, now=now, recorded=not now)
 
     trial.now(firing("b", 5, now=True))
-    for boot, mono in (("c", 5), ("b", 5), ("b", 5), ("b", ns(5))):
-        trial.then(firing(boot, mono, now=False))
+    trial.then(firing("c", 5, now=False))
+    assert trial.same == 0
+    for mono in (5, 5, ns(5)):
+        trial.then(firing("b", mono, now=False))
     assert (trial.fired, trial.recorded, trial.same, trial.only_recorded) == (1, 4, 1, 3)
 
 
