@@ -149,8 +149,17 @@ def _why_not(rule: dict[str, Any], document: dict[str, Any]) -> Iterator[str]:
     yield f"It looks at {look.counted(rule['events'], 'event')}: {_some(listed)}."
     if rule["guarded"]:
         yield f"It would have spoken {look.counted(rule['guarded'], 'time')}, which `only_if` forbade."
-    elif rule["limit"] is not None and rule["operator"] == "hold":
+    elif rule["operator"] == "hold" and not rule["under_way"]:
         yield "What it asks for did not hold, or not for long enough."
+    if rule["under_way"]:
+        yield f"Under way at the end: {_some([_begun(key) for key in rule['under_way']])}."
+
+
+def _begun(key: dict[str, Any]) -> str:
+    """`cellar/temperature (pending since 06:00:15)`, `pump/x (1 of 3 events since 06:00:02)`."""
+    what = key["state"] if key["of"] is None else f"{key['n']} of {key['of']} {key['things']}"
+    since = "" if key["since"] is None else f" since {_local(key['since'])}"
+    return f"{key['key'] or 'all'} ({what}{since})"
 
 
 def _values(one: dict[str, Any]) -> str:

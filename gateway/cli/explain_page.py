@@ -155,7 +155,7 @@ def _timeline(why: Why, columns: int | None) -> str:
 def _row(event: Event, part: str, fired: Event, scale: _Scale, room: int | None) -> tuple[str, ...]:
     value = " ".join(filter(None, look.measure(event.value, event.unit)))
     if event.quality == "bad":
-        value = f"bad {event.reason}".rstrip()
+        value = look.printable(f"bad {event.reason}".rstrip())
     said = click.style(look.printable(part), fg="cyan") if part else ""
     if event.type.startswith("rule."):
         kind = click.style(event.type.removeprefix("rule."), fg="yellow", bold=event is fired)

@@ -222,6 +222,7 @@ def _rule(test: Backtest, rule_id: str, trial: Trial) -> dict[str, Any]:
             for kind, subject, seen in selected[:CHANNELS_SHOWN]
         ],
         "guarded": part.rule.guarded,
+        "under_way": test.under_way(rule_id),
         "raised_before": trial.before,
         "fired": trial.fired,
         "recorded": trial.recorded,

@@ -12,11 +12,12 @@ counted nowhere, but what is raised then is known to be raised.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
 from gateway.event import THINNED, Event
+from gateway.rules.describe import described
 from gateway.rules.engine import Engine
 from gateway.rules.graph import sources
 from gateway.rules.model import RuleConfig
@@ -239,6 +240,12 @@ class Backtest:
         wants = [names(source) for source in sources(self.trials[rule_id].config)]
         found = [(*key, seen) for key, seen in self.seen.items() if any(want(*key) for want in wants)]
         return sorted(found, key=lambda row: (-row[2].n, row[1]))
+
+    def under_way(self, rule_id: str) -> list[dict[str, Any]]:
+        """Keys that had begun something at the end of the range, as `gateway.rules.describe` tells of them."""
+        now = max(self._time.last, self.engine.now)
+        (told,) = described(self.engine, now, rule_id=rule_id)["rules"]
+        return [key for key in told["shown"] if key["state"] in {"pending", "counting", "open"}]
 
     def channels(self) -> Iterator[tuple[str, int]]:
         """(subject, how many) of the readings, states and inputs in the range, by name."""

@@ -173,6 +173,15 @@ def test_backtest_that_is_empty_says_why(tool, world):
     assert "What it asks for did not hold, or not for long enough." in shown
 
 
+def test_backtest_says_what_was_under_way_at_the_end(tool, world):
+    end = the(world, "rule.raised", "rule/hot").offset - 4
+    shown = tool("backtest", "hot", "twice", "--to", str(end))
+    assert "Under way at the end: cellar/temperature (pending since 2026-11-23 06:00:50)." in shown
+    assert "did not hold" not in shown
+    shown = tool("backtest", "twice", "--to", str(end + 9))
+    assert "Under way at the end: rule/hot (1 of 2 events since 2026-11-23 06:01:00)." in shown
+
+
 def test_backtest_says_when_a_guard_forbade_it(tool, world):
     guarded = edited(
         world, "d.yaml", a=("clear_below: 29}}}", "clear_below: 29}}, only_if: [{channel: x/armed, is: on}]}")
