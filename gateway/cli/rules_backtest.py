@@ -154,11 +154,13 @@ async def _span(connection: Connection, places: tuple[str, str], warm_s: float) 
     start, end = places
     ends = await connection.ask("span", {"from": start, "to": end})
     first, upto = max(ends["first"], ends["first_offset"]), ends["next"]
-    trimmed = start != "earliest" and (first > ends["first"] or first == ends["first_offset"])
     now_ns = SystemClock().wall_ns()
     begin_ns = await _recorded_ns(connection, first, upto, now_ns)
-    if start.startswith("time:") and not trimmed:
-        begin_ns = time_ns(start.removeprefix("time:"))
+    trimmed = ends["first"] < ends["first_offset"]
+    if start.startswith("time:"):
+        asked_ns = time_ns(start.removeprefix("time:"))
+        trimmed = first == ends["first_offset"] and asked_ns < begin_ns
+        begin_ns = begin_ns if trimmed else asked_ns
     live = end == "latest" and not connection.alone
     end_ns = now_ns if live else await _recorded_ns(connection, max(first, upto - 1), upto, begin_ns)
     if end.startswith("time:"):

@@ -216,8 +216,12 @@ def test_backtest_takes_a_range_and_refuses_two_beginnings(tool):
 
 
 def test_backtest_of_a_trimmed_log_says_where_that_begins(tool):
-    shown = tool("backtest", "hot", "--from", "10", log="trimmed.db")
-    assert "the log begins later than that was asked for" in shown
+    later = "the log begins later than that was asked for"
+    assert later in tool("backtest", "hot", "--from", "10", log="trimmed.db")
+    assert later in tool("backtest", "hot", "--from", "2026-11-23T06:00:00Z", log="trimmed.db")
+    assert later not in tool("backtest", "hot", "--from", str(TRIMMED + 1), log="trimmed.db")
+    assert later not in tool("backtest", "hot", "--from", "2026-11-23T06:06:00Z", log="trimmed.db")
+    assert later not in tool("backtest", "hot", "--from", "1")
 
 
 def test_backtest_names_the_rules_there_are(tool, world):
