@@ -74,7 +74,7 @@ def _section(rule: dict[str, Any], document: dict[str, Any], shown: int, columns
 def _beside(rule: dict[str, Any]) -> str:
     """What the log has of it."""
     if not rule["recorded"]:
-        return "the log has it not once"
+        return "the log has none"
     parts = [(rule["same"], "the same"), (rule["only_now"], "only now"), (rule["only_recorded"], "only in the log")]
     told = ", ".join(f"{look.count(n)} {words}" for n, words in parts if n)
     return f"the log has it {look.counted(rule['recorded'], 'time')}: {told}"

@@ -21,21 +21,23 @@ LATE_S = 1.0
 """A deadline that is longer past than this waits for something to be said: a guard forbids it, or nothing is to say."""
 
 COUNTED = {
-    "guarded": "{} forbidden by only_if",
-    "keys": "{} keys forgotten",
-    "unkeyed": "{} events without the key",
-    "subjects": "{} previous values forgotten",
-    "samples": "{} samples thinned",
-    "partials": "{} attempts given up for room",
-    "repetitions": "{} repetitions not kept",
-    "guard_subjects": "{} last values of guards forgotten",
-    "once": "{} keys that may speak once more",
+    "guarded": ("time", "forbidden by only_if"),
+    "keys": ("key", "forgotten"),
+    "unkeyed": ("event", "without the key"),
+    "subjects": ("previous value", "forgotten"),
+    "samples": ("sample", "thinned"),
+    "partials": ("attempt", "given up for room"),
+    "repetitions": ("repetition", "not kept"),
+    "guard_subjects": ("last value", "of guards forgotten"),
+    "once": ("key", "that may speak once more"),
 }
 ENGINE_COUNTED = {
-    "late": "{} events were late, and judged at the newest time",
-    "without_result": "{} times an expression had no result",
-    "failed": "{} times a rule broke",
+    "late": ("event", "late, and judged at the newest time"),
+    "without_result": ("time", "that an expression had no result"),
+    "failed": ("time", "that a rule broke"),
+    "mismatches": ("derived event", "that differed when the log was read at the start"),
 }
+"""What was counted -> (one of it, what is said of it)."""
 
 
 @click.command("status", short_help="Show the state of each rule and key, and what comes next.")
@@ -65,10 +67,17 @@ def page(document: Document, columns: int | None, now: datetime) -> str:
         return f"{click.style(document['gateway'], bold=True)}  no rules: the configuration has none under `rules:`"
     parts = [_heading(document["gateway"], rules)]
     parts += ["\n".join(_rule(rule, columns, now)) for rule in rules]
-    counts = [(document["counts"].get(word, 0), text) for word, text in ENGINE_COUNTED.items()]
-    counts.append((document.get("mismatches", 0), "{} derived events differed when the log was read at the start"))
-    notes = [click.style(text.format(look.count(n)), fg="yellow") for n, text in counts if n]
+    counts = document["counts"] | {"mismatches": document.get("mismatches", 0)}
+    notes = [
+        click.style(_counted(counts[word], *said), fg="yellow")
+        for word, said in ENGINE_COUNTED.items()
+        if counts.get(word)
+    ]
     return "\n\n".join([*parts, *(["\n".join(notes)] if notes else [])])
+
+
+def _counted(number: int, thing: str, said: str) -> str:
+    return f"{look.counted(number, thing)} {said}"
 
 
 def _heading(gateway: str, rules: Sequence[Document]) -> str:
@@ -87,8 +96,7 @@ def _rule(rule: Document, columns: int | None, now: datetime) -> Iterator[str]:
     if rule["shown"]:
         yield _keys(rule["shown"], columns, now)
     yield from (click.style(f"  {line}", dim=True) for line in _rest(rule))
-    counted = [(word, n) for word, n in rule["dropped"].items() if n]
-    costs = [COUNTED[word].format(look.count(n)) for word, n in counted]
+    costs = [_counted(n, *COUNTED[word]) for word, n in rule["dropped"].items() if n]
     if costs:
         yield from (
             click.style(f"  {line}", fg="yellow") for line in look.wrap(", ".join(costs), columns and columns - 2)

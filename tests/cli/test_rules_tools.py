@@ -384,7 +384,7 @@ def test_status_shows_each_rule_with_its_keys_and_what_comes_next():
     assert "  pump/x  counting  06:00:02 (18 s)  1 of 3 events" in lines
     assert "  all  open   06:00:16 (4 s)  step 1 of 2  1      given up 07:00:16 (59 min)" in lines
     assert "  KeyError: 'x'" in lines
-    assert lines[-1] == "2 derived events differed when the log was read at the start"
+    assert lines[-1] == "2 derived events that differed when the log was read at the start"
 
 
 def test_status_shows_what_bounds_have_cost():
@@ -392,8 +392,8 @@ def test_status_shows_what_bounds_have_cost():
     document["rules"][0]["dropped"] |= {"keys": 1200, "guarded": 3}
     document["counts"] |= {"late": 7, "without_result": 2}
     shown = unstyle(rules_status.page(document, None, datetime.fromtimestamp(WALL_S, UTC)))
-    assert "  1 200 keys forgotten, 3 forbidden by only_if\n" in shown
-    assert "7 events were late, and judged at the newest time\n2 times an expression had no result\n" in shown
+    assert "  1 200 keys forgotten, 3 times forbidden by only_if\n" in shown
+    assert "7 events late, and judged at the newest time\n2 times that an expression had no result\n" in shown
 
 
 def test_every_count_of_every_operator_has_words():

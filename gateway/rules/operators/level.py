@@ -60,6 +60,9 @@ class Level(State):
     __slots__ = ("_context", "_terms", "change", "muted", "raised", "seen", "since", "state", "turned", "unit",
                  "value")  # fmt: skip
 
+    measured = True
+    """Whether what is judged is in the unit of the events."""
+
     def __init__(self, key: str, rule: Rule, terms: Terms) -> None:
         super().__init__(key, rule)
         self._context: Context = rule.context
@@ -160,7 +163,11 @@ class Level(State):
 
     def _say(self, kind: Any, at: int, cause: int, since: int) -> bool:
         told = {"since": self._context.told(since), "held_s": (at - since) / NS_PER_S, **self._terms.limits}
-        return self.rule.speak(kind, self.key, at, told, value=self.value, unit=self.unit, cause=cause)
+        return self.rule.speak(kind, self.key, at, told, value=self.value, unit=self._unit, cause=cause)
+
+    @property
+    def _unit(self) -> str | None:
+        return self.unit if self.measured else None
 
     def _arm(self) -> None:
         gap = self._terms.max_gap_ns
@@ -181,7 +188,7 @@ class Level(State):
         state = STATES[self.state]
         if self.muted and self.state == RAISED:
             state = "raised, unsaid"
-        return Told(state, since, value=self.value, unit=self.unit, then=self._then())
+        return Told(state, since, value=self.value, unit=self._unit, then=self._then())
 
     def _then(self) -> str:
         if self.due >= NEVER:

@@ -27,6 +27,8 @@ class Slope(Level):
 
     __slots__ = ("offset", "pending", "thin", "times", "total", "values")
 
+    measured = False
+
     def __init__(self, key: str, rule: Rule, terms: Terms) -> None:
         super().__init__(key, rule, terms)
         self.times: deque[int] = deque()
