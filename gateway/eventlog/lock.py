@@ -7,11 +7,19 @@ is only for people and for commands that look for the service.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 from pathlib import Path
+from typing import Final
 
 from gateway.errors import LogLocked, StoreUnavailable
+
+_ELSE: Final = "choose another `buffer.path`"
+_ADVICE: Final = {
+    errno.EROFS: f"`dmesg` says why the disk is read-only (often a card that fails); `mount -o remount,rw`, or {_ELSE}",
+    errno.EACCES: f"let the user that the gateway runs as write there, or {_ELSE}",
+}
 
 
 class WriterLock:
@@ -30,7 +38,9 @@ class WriterLock:
         try:
             fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
         except OSError as error:
-            raise StoreUnavailable(f"{self._path}: cannot be opened for writing ({error.strerror})") from error
+            raise StoreUnavailable(
+                f"{self._path}: cannot be opened for writing ({error.strerror}): {_ADVICE.get(error.errno or 0, _ELSE)}"
+            ) from error
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:

@@ -1,6 +1,7 @@
 """What the event log promises: offsets, durability, order, bounds, one writer."""
 
 import asyncio
+import errno
 import os
 import signal
 import sqlite3
@@ -469,3 +470,26 @@ async def test_a_smaller_size_is_reached_in_steps_and_what_went_unread_is_named(
     assert used * store.PAGE_BYTES <= MB
     gap = [event for event in await all_events(log) if event.type == "log.gap"]
     assert sum(event.data["count"] for event in gap) == log.first_offset - 1
+
+
+@pytest.mark.parametrize(
+    ("number", "advice"),
+    [
+        (errno.EROFS, "`dmesg` says why the disk is read-only"),
+        (errno.EACCES, "let the user that the gateway runs as write there"),
+        (errno.EIO, "choose another `buffer.path`"),
+    ],
+)
+async def test_a_disk_that_takes_no_file_is_named_with_what_to_do(path, clock, monkeypatch, number, advice):
+    opened = os.open
+
+    def refuse(file, *args, **more):
+        if str(file).endswith(".lock"):
+            raise OSError(number, os.strerror(number))
+        return opened(file, *args, **more)
+
+    monkeypatch.setattr(os, "open", refuse)
+    with pytest.raises(StoreUnavailable) as refused:
+        await EventLog.open(path, clock)
+    assert str(refused.value).startswith(f"{path}.lock: cannot be opened for writing ({os.strerror(number)}): ")
+    assert advice in str(refused.value)
