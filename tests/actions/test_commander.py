@@ -324,7 +324,7 @@ async def test_an_ensured_level_is_never_too_late(world, eventually) -> None:
 
 
 async def test_a_cursor_moves_on_over_events_of_others(world, eventually, monkeypatch) -> None:
-    monkeypatch.setattr("gateway.record.CURSOR_AFTER_S", 0.1)
+    monkeypatch.setattr("gateway.riding.CURSOR_AFTER_S", 0.1)
     await world.have({"do": [ON]})
     before = world.log.cursors[NAME].next_offset
     for _ in range(12):
