@@ -57,7 +57,7 @@ lock:  ## resolve all dependencies anew into requirements.lock and requirements-
 	@echo "Resolving for Linux, Python 3.11 and newer ..."
 	@test -x build/lock/bin/uv || { $(PYTHON) -m venv build/lock && build/lock/bin/pip --quiet install uv; }
 	@$(call resolve,requirements.lock,--extra demo)
-	@$(call resolve,requirements-dev.lock,--extra demo --extra cel --extra test --extra check)
+	@$(call resolve,requirements-dev.lock,--extra demo --extra cel --extra parquet --extra test --extra check)
 	@grep -c '^[a-z]' requirements.lock requirements-dev.lock
 
 # hatchling and editables build the project itself, without reaching for an unlocked tool.
