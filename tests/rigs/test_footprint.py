@@ -5,6 +5,7 @@ cache; `wchar` is what write calls carried. Both are printed, the larger one is 
 """
 
 import threading
+from itertools import cycle, islice
 from pathlib import Path
 from time import monotonic
 
@@ -190,12 +191,15 @@ KINDS = (
     "{{id: cpu{n}, driver: thermal, simulate: {{temperature: {{sine: {{min: 40, max: 60, period: 60s}}}}}}}}",
     "{{id: b{n}, driver: button, pin: {pin}, simulate: {{pressed: {{presses: {{every: 3s, hold: 200ms}}}}}}}}",
     "{{id: s{n}, driver: signal, signals: {{t: {{quantity: temperature, sine: {{min: 0, max: 9, period: 60s}}}}}}}}",
+    "{{id: w{n}, driver: w1, sensor: 28-{n:012}, simulate: {{temperature: {{ramp: {{from: 5, to: 9, period: 1m}}}}}}}}",
+    "{{id: m{n}, driver: motion, pin: {pin}, simulate: {{motion: {{presses: {{every: 5s, hold: 1s}}}}}}}}",
 )
 
 
 def twenty_devices(folder: Path, port: int, ca: Path) -> Path:
-    """5 of each kind. Buttons and thermal zones are simulated at the lowest seam, the system is the machine's own."""
-    rows = "".join(f"  - {kind.format(n=n, pin=n + 2)}\n" for n in range(5) for kind in KINDS)
+    """Of six kinds. Pins, zones and buses are simulated at the lowest seam, the system is the machine's own."""
+    kinds = islice(cycle(KINDS), 20)
+    rows = "".join(f"  - {kind.format(n=n // len(KINDS), pin=n + 2)}\n" for n, kind in enumerate(kinds))
     sink = f"{{id: home, sink: mqtt, url: 'mqtts://localhost:{port}', ca: {ca}}}"
     file = folder / "twenty.yaml"
     file.write_text(
