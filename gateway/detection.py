@@ -44,6 +44,7 @@ class Detection:
         self._detector: Detector | None = None
         self._reading: Fold | None = None
         self._live = False
+        self._told: dict[str, str] = {}  # announced last; it may still wait to be recorded
         self.mismatches = 0
         """Derived events that were not derived again when the log was read at the start, or the other way round."""
         self.restore(None)
@@ -175,7 +176,8 @@ class Detection:
     def announcements(self) -> list[Announcement]:
         """What is to be recorded after a start and a `configure`, so that the rules are in force, and no others."""
         told = self._idle if self._detector is None else self._detector
-        return announced(told.in_force, {rule.id: rule.hash for rule in self._rules})
+        known, self._told = {**told.in_force, **self._told}, {rule.id: rule.hash for rule in self._rules}
+        return announced(known, self._told)
 
 
 def _say_failures(batch: Sequence[Event]) -> None:

@@ -377,3 +377,16 @@ async def test_what_the_log_has_to_say_is_said_between_batches_also_when_nothing
     assert (gap.type, matched.cause) == ("log.gap", gap.id)
     await world.close()
     await watching
+
+
+def test_a_rule_that_was_announced_a_moment_ago_is_stopped_too():
+    """A reload may come before what the start, or the reload before it, announced is recorded."""
+    detection = Detection(RULES[:2], [])
+    assert [told.type for told in detection.announcements()] == ["rule.started"] * 2
+    detection.configure(RULES[1:2], [])
+    assert [(told.type, told.rule) for told in detection.announcements()] == [
+        ("rule.stopped", "hot"),
+        ("rule.started", "hot-often"),
+    ]
+    detection.configure([], [])
+    assert [(told.type, told.rule) for told in detection.announcements()] == [("rule.stopped", "hot-often")]
