@@ -119,8 +119,7 @@ class Detector:
             if event.type == "clock.step":
                 self.time.stepped(event)
             self.announced(event, at)
-        here.offset = offset
-        engine.hear(event, max(at, engine.now))
+        engine.hear(event, max(at, engine.now), offset)
         if here.fresh:
             engine.settle(at, out)
 

@@ -228,10 +228,10 @@ class Engine:
             self.hear(event, at)
         here.fresh.clear()
 
-    def hear(self, event: Event, at: int) -> None:
-        """Let the rules judge a derived event."""
+    def hear(self, event: Event, at: int, offset: int | None = None) -> None:
+        """Let the rules judge a derived event, or another one that is going to have this offset."""
         self.now = max(self.now, at)
-        self.context.offset = event.offset
+        self.context.offset = event.offset if offset is None else offset
         if judges := self.judges(event):
             self.run(judges, event, at)
 

@@ -51,7 +51,7 @@ class Fold:
         if event.type in DERIVED:
             self._derived(event)
             return
-        self._end_gap()
+        self._end_gap([])
         self._missing()
         here.number = event.offset
         if event.type in CONTROL:
@@ -71,18 +71,18 @@ class Fold:
         It will stand from `next_offset` on; that of the last record + 1 unless told. From here on the engine derives
         for real.
         """
-        self._end_gap()
-        engine = self._engine
+        engine, here = self._engine, self._engine.context
         left, engine.expected = engine.expected or [], None
         out: list[Event] = []
-        for event in left:
-            number = (next_offset or self._end) + len(out)
-            out.append(msgspec.structs.replace(event, offset=number))
-            engine.context.number = number + 1
-            engine.hear(out[-1], rule_time_of(event))
-            engine.settle(engine.now, out)
+        here.fresh += [
+            msgspec.structs.replace(event, offset=number) for number, event in enumerate(left, next_offset or self._end)
+        ]
+        here.number = (next_offset or self._end) + len(left)
+        if left:
+            engine.settle(rule_time_of(left[-1]), out)
+        self._end_gap(out)
         if out:  # the next start goes on from the last record, which is one of these then
-            self._detector.time.last = out[-1].mono + engine.context.mono_ns
+            self._detector.time.last = out[-1].mono + here.mono_ns
         return out
 
     def _control(self, event: Event) -> None:
@@ -95,13 +95,13 @@ class Fold:
             engine.pause(gap_ns)
         self._gap = (event, detector.time.last)
 
-    def _end_gap(self) -> None:
+    def _end_gap(self, out: list[Event]) -> None:
+        """All that the downtime brought has been read, but for what a crash left out: that follows."""
         if self._gap is None:
             return
         (event, at), self._gap = self._gap, None
-        engine, out = self._engine, list[Event]()
+        engine = self._engine
         engine.until(at, out)
-        engine.context.offset, engine.context.number = event.offset, event.offset + 1
         engine.hear(event, max(at, engine.now))
         engine.settle(at, out)
 
@@ -113,7 +113,7 @@ class Fold:
             self._differs(str(error))
             return
         if self._gap is not None and at >= self._gap[1]:
-            self._end_gap()
+            self._end_gap([])
         here.number = event.offset
         engine.until(at, [])
         self._detector.time.last = event.mono + here.mono_ns
@@ -162,5 +162,5 @@ class Fold:
 
 
 def _content(event: Event) -> tuple[object, ...]:
-    """What a derived event says; not where it stands, nor what was known of the clock."""
-    return event.type, event.value, event.unit, event.quality, event.data
+    """What a derived event says, and of which event; not where it stands, nor what was known of the clock."""
+    return event.type, event.value, event.unit, event.quality, event.cause, event.data

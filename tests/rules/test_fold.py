@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import takewhile
 from random import Random
 
 import msgspec
@@ -10,7 +11,10 @@ from hypothesis import strategies as st
 
 from gateway.clock import NS_PER_S
 from gateway.event import Event
+from gateway.rules.detect import Detector
 from gateway.rules.engine import Engine
+from gateway.rules.fold import Fold
+from gateway.rules.rule import rule_time_of
 from gateway.rules.timers import NEVER
 from tests.rules.kit import Log, event, ns, rule
 
@@ -260,3 +264,68 @@ def test_a_start_after_which_no_time_is_missing_marks_no_gap():
     log.open(ns(8), ns(8), 1)
     log.tick(ns(11))
     assert ["gap" in one.data for one in log.records if one.type == "rule.window"] == [False, True]
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(STEP, max_size=60), st.data())
+def test_a_kill_at_any_cut_leaves_what_follows_to_be_said(steps, data):
+    """The end of a batch is lost: what followed from the records before the cut is derived again, and nothing more."""
+    world = World()
+    for step in steps:
+        world.play(*step)
+    if data.draw(st.booleans()):
+        world.play("restart", data.draw(st.sampled_from([2_500, 60_000])), None)
+    whole = list(world.log.records)
+    cut = len(whole) - data.draw(st.integers(0, min(40, len(whole) - 1)))
+    del world.log.records[cut:]
+    fold = world.log.reread()
+    newest = max(rule_times(world.log))
+    world.log.detector.begin_run(whole[cut].run if cut < len(whole) else "next", cut + 1)
+    left = fold.finish()
+    assert fold.named == []
+    follows = [one for one in takewhile(lambda one: "rulekey" in one.data, whole[cut:]) if rule_time_of(one) <= newest]
+    assert [said(one) for one in left] == [said(one) for one in follows]
+
+
+def rule_times(log: Log) -> list[int]:
+    """The rule time of each record, as reading them tells."""
+    fold = Fold(Detector(Engine(log.configs, log.subjects)))
+    told = []
+    for one in log.records:
+        fold.read(one)
+        told.append(fold._detector.time.last)
+    return told
+
+
+def said(one: Event):
+    return one.type, one.subject, one.offset, one.value, one.cause, one.time, one.mono, one.data
+
+
+def test_what_a_kill_left_unsaid_of_a_downtime_is_heard_before_the_next_deadline():
+    """Windows of windows that all ended while nobody ran, and a second kill in the midst of telling it."""
+    inner = rule("inner", window={"channel": "*/x", "tumbling": "2s", "of": {"max": "max"}})
+    outer = rule("outer", window={"rule": "inner", "tumbling": "10s", "of": {"max": "max"}}, by="none")
+    many = rule("many", count={"rule": "inner", "at_least": 2, "within": "9s"}, by="none")
+    log = Log([inner, outer, many])
+    log.open(ns(10), ns(10))
+    log.record([event("a/x", 4, 11), event("b/x", 7, 11)])
+    log.open(ns(40), ns(40), ns(29))
+    whole = list(log.records)
+    assert [one.value for one in whole if one.type == "rule.window" and one.subject == "rule/outer"] == [7]
+    cut = next(one.offset for one in whole if one.subject == "rule/inner" and one.value == 4)
+    for first in (cut - 1, cut, cut + 1):
+        log.records[:] = whole[:first]
+        fold = log.reread()
+        log.detector.begin_run(log.run, first + 1)
+        assert list(map(said, fold.finish())) == [said(one) for one in whole[first:] if one.type != "rule.started"]
+
+
+def test_what_follows_from_a_record_about_the_gateway_names_it():
+    log = Log([rule("r", event={"type": "gateway.started"}), rule("s", event={"type": "clock.step"})])
+    log.open(ns(1), ns(1))
+    log.open(ns(5), ns(5), ns(4))
+    log.record([Event("clock.step", "gateway", ns(9), ns(6))])
+    by_id = {one.id: one.type for one in log.records}
+    said = [(one.subject, by_id[one.cause]) for one in log.records if one.type == "rule.matched"]
+    assert said == [("rule/r", "gateway.started"), ("rule/s", "clock.step")]
+    assert log.reread().named == []
