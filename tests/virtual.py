@@ -66,15 +66,19 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 def run(main: Callable[[], Coroutine[Any, Any, T]], monkeypatch: pytest.MonkeyPatch) -> T:
     """Run a coroutine function in virtual time."""
     selector = _Selector()
-    execute = aiosqlite.core.Connection._execute
 
-    async def counted(self: Any, fn: Any, *args: Any, **kwargs: Any) -> Any:
-        selector.threads_at_work += 1
-        try:
-            return await execute(self, fn, *args, **kwargs)
-        finally:
-            selector.threads_at_work -= 1
+    def counted(work: Callable[..., Coroutine[Any, Any, Any]]) -> Callable[..., Coroutine[Any, Any, Any]]:
+        async def counts(*args: Any, **kwargs: Any) -> Any:
+            selector.threads_at_work += 1
+            try:
+                return await work(*args, **kwargs)
+            finally:
+                selector.threads_at_work -= 1
 
-    monkeypatch.setattr(aiosqlite.core.Connection, "_execute", counted)
+        return counts
+
+    for name in ("_connect", "_execute", "close"):
+        work = getattr(aiosqlite.core.Connection, name)
+        monkeypatch.setattr(aiosqlite.core.Connection, name, counted(work))
     with asyncio.Runner(loop_factory=lambda: VirtualLoop(selector)) as runner:
         return runner.run(main())
