@@ -21,7 +21,7 @@ from unittest import mock
 
 import msgspec
 
-from gateway import folds, record
+from gateway import folds, gathering, record
 from gateway.app import Gateway
 from gateway.clock import NS_PER_S
 from gateway.config import Config, parse_config
@@ -151,6 +151,7 @@ class History:
     async def play(self, deeds: Sequence[Deed]) -> None:
         with (
             self.disk.everywhere(),
+            mock.patch.object(gathering, "MAX_BATCH_EVENTS", BATCH_EVENTS),
             mock.patch.object(record, "MAX_BATCH_EVENTS", BATCH_EVENTS),
             mock.patch.object(record, "TRIM_EVERY_S", 20.0),
             mock.patch.object(folds, "EVENTS_MAX", CHECKPOINT_EVENTS),
