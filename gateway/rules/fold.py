@@ -12,6 +12,7 @@ is read, not judged.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import groupby
 from typing import Final
 
 import msgspec
@@ -74,12 +75,13 @@ class Fold:
         engine, here = self._engine, self._engine.context
         left, engine.expected = engine.expected or [], None
         out: list[Event] = []
-        here.fresh += [
-            msgspec.structs.replace(event, offset=number) for number, event in enumerate(left, next_offset or self._end)
-        ]
-        here.number = (next_offset or self._end) + len(left)
-        if left:
-            engine.settle(rule_time_of(left[-1]), out)
+        here.number = next_offset or self._end
+        for at, said in groupby(left, rule_time_of):
+            engine.until(at, out)  # what those before have set off
+            for event in said:
+                here.fresh.append(msgspec.structs.replace(event, offset=here.number))
+                here.number += 1
+            engine.settle(at, out)
         self._end_gap(out)
         if out:  # the next start goes on from the last record, which is one of these then
             self._detector.time.last = out[-1].mono + here.mono_ns

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.clock import NS_PER_S
-from gateway.event import Event
+from gateway.event import Event, stamp
 from gateway.rules.detect import Detector
 from gateway.rules.engine import Engine
 from gateway.rules.fold import Fold
@@ -328,4 +328,21 @@ def test_what_follows_from_a_record_about_the_gateway_names_it():
     by_id = {one.id: one.type for one in log.records}
     said = [(one.subject, by_id[one.cause]) for one in log.records if one.type == "rule.matched"]
     assert said == [("rule/r", "gateway.started"), ("rule/s", "clock.step")]
+    assert log.reread().named == []
+
+
+def test_what_the_log_itself_records_after_a_silence_lets_windows_of_windows_end_in_their_order():
+    """All that was due is found at once when such a record is heard. Each is heard before what is due after it."""
+    inner = rule("inner", window={"channel": "*/x", "tumbling": "2s", "of": {"max": "max"}})
+    outer = rule("outer", window={"rule": "inner", "tumbling": "4s", "of": {"max": "max"}})
+    log = Log([inner, outer, rule("late", hold={"channel": "a/x", "above": 3, "for": "17s"})])
+    log.open(ns(8), ns(8))
+    log.record([event("a/x", 4, 9)])
+    gap = stamp(Event("log.gap", "gateway", ns(30), ns(30)), offset=log.next_offset, recorded=0, run=log.run, boot="b")
+    log.records.append(gap)
+    reading = Fold(log.detector)
+    reading.read(gap)
+    log._append(reading.finish())
+    assert [one.subject for one in log.records[-3:]] == ["rule/inner", "rule/outer", "rule/late"]
+    log.record([event("a/x", 1, 31)])
     assert log.reread().named == []
