@@ -28,6 +28,8 @@ RATE_TOLERANCE = 0.005
 ANY_RATE = 1e12
 HAVING = "having"
 """The rule that hears the case's windows, and matches those that are told."""
+OR = "or"
+"""The case's second rule, where it takes two to say what the source says in one."""
 
 
 class Run:
@@ -43,6 +45,8 @@ class Run:
         if "having" in case.keys:
             heard = {"event": {"rule": "case", **case.keys["having"]}}
             self._rules.append(RuleConfig.model_validate({"id": HAVING, "when": heard}))
+        if OR in case.keys:
+            self._rules.append(RuleConfig.model_validate({"id": OR, "when": case.keys[OR]}))
         self.detector = self._new_detector()
         self.names: dict[int, Input] = {}
         """Offset -> the event of the case."""
@@ -69,7 +73,9 @@ class Run:
     @property
     def is_idle(self) -> bool:
         """Nothing is open at the end, no timer is armed."""
-        return self.detector.deadline_mono() is None
+        operators = [part.operator for part in self.detector.engine.parts.values()]
+        is_open = any(state.told(0).state != "idle" for operator in operators for state in operator.keys)
+        return not is_open and self.detector.deadline_mono() is None
 
     def read_again(self) -> list[str]:
         """What new rules say differently of the log that came of this."""
@@ -194,7 +200,8 @@ def raised(run: Run) -> list[str]:
     for text in case.keys["raised"]:
         _, at, time = text.partition(" @")
         at_ns = case.times.ns(time) if at else case.inputs[-1].at_ns
-        keys = sorted(key.removeprefix("in/") for key in _raised_at(run, "case", at_ns))
+        found = _raised_at(run, "case", at_ns) | _raised_at(run, OR, at_ns)
+        keys = sorted(key.removeprefix("in/") for key in found)
         told.append(" ".join(keys or [NONE]) + at + time)
     return told
 
@@ -211,17 +218,20 @@ def since(run: Run) -> list[str]:
 def rates_that_are_not(case: Case, *, restored: bool = False) -> list[str]:
     """Those of the file's rates that are not so. A rate is asked for by a rule just below it and one just above."""
     tolerance = case.keys.get("tolerance", RATE_TOLERANCE)
+    asked = [(text, *timed(text, case.times)) for text in case.keys["rates"]]
     probes: dict[str, dict[str, Any]] = {}
-    for n, text in enumerate(case.keys["rates"]):
-        (wanted, *_), _ = timed(text, case.times)
+    rules: dict[str, tuple[str, str]] = {}  # of each rate, as it is written: one that is asked for twice has one pair
+    for _, (wanted, *_), _ in asked:
+        if wanted in rules:
+            continue
+        below, above = rules[wanted] = (f"low{len(rules)}", f"high{len(rules)}")
         low, high = (-ANY_RATE, ANY_RATE) if wanted == NONE else (float(wanted) - tolerance, float(wanted) + tolerance)
-        probes[f"low{n}"] = {"above": low}
-        probes[f"high{n}"] = {"below": ANY_RATE} if wanted == NONE else {"above": high}
+        probes[below] = {"above": low}
+        probes[above] = {"below": ANY_RATE} if wanted == NONE else {"above": high}
     run = Run(case, probes, restored=restored)
     wrong = []
-    for n, text in enumerate(case.keys["rates"]):
-        (wanted, *_), at_ns = timed(text, case.times)
-        found = [bool(_raised_at(run, f"{side}{n}", at_ns)) for side in ("low", "high")]
+    for text, (wanted, *_), at_ns in asked:
+        found = [bool(_raised_at(run, rule_id, at_ns)) for rule_id in rules[wanted]]
         if found != ([False, False] if wanted == NONE else [True, False]):
             wrong.append(text)
     return wrong

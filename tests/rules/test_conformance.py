@@ -36,7 +36,7 @@ def test_the_rule_says_what_the_file_says(case: Case, restored: bool):
         assert len(found) == len(wanted)
         assert all(map(conform.Window.is_like, found, wanted)), (found, wanted)
     if "idle" in keys:
-        assert run.is_idle
+        assert run.is_idle is keys["idle"]
     assert run.read_again() == []
 
 

@@ -11,7 +11,8 @@ from tests.rules.corpus import FOLDER, Case, File, read_files
 FILES = read_files()
 SOURCE = {"repository", "path", "commit", "licence"}
 KEYS = {
-    "test", "note", "differs", "cannot", "pattern", "events", "by", "when", "having", "until", "tolerance", "theirs",
+    "test", "note", "differs", "cannot", "pattern", "events", "by", "when", "having", "or", "until", "tolerance",
+    "theirs",
 }  # fmt: skip
 OUTCOMES = {"matches", "timeouts", "windows", "raised", "since", "rates", "idle", "refused"}
 
