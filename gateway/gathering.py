@@ -214,8 +214,12 @@ class Gathering:
         self._astray = True
 
     def refused(self, full: LogFull, *, urgent: bool) -> None:
-        """The log is full for what is in the batch and not urgent, or also for what is."""
-        self.batch = self._left(full, self.batch, urgent=urgent)
+        """The log is full for what is in the batch and not urgent, or also for what is.
+
+        What follows from it is neither recorded nor counted: from what is left the rules derive it again.
+        """
+        offered = [event for event in self.batch if not is_derived(event)]
+        self.batch = self._left(full, offered, urgent=urgent)
         self._astray = True
 
     def _left(self, full: LogFull, events: list[Event], *, urgent: bool) -> list[Event]:

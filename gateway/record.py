@@ -321,7 +321,10 @@ class Recorder:
         await self._trim()
 
     async def _append(self, riders: Riders) -> list[Event]:
-        """A log that is full and set to refuse takes what is urgent, or only what rides along."""
+        """A log that is full and set to refuse takes what is urgent, or only what rides along: cursors make room.
+
+        What is due then, and cannot be recorded, is derived again with the next commit.
+        """
         batch, urgent_too = self._gathering, False
         while True:
             part = await batch.next_part()
@@ -329,6 +332,8 @@ class Recorder:
                 return await self._log.append(part, riders, at=batch.at)
             except LogFull as full:
                 batch.refused(full, urgent=urgent_too)
+                if urgent_too:
+                    return await self._log.append([], riders)
                 urgent_too = True
             except LogMoved as moved:
                 logger.debug("%s", moved)
@@ -360,7 +365,8 @@ class Recorder:
             committed(stamped)
 
     def _plan_rules(self) -> None:
-        if (due_ns := self._detection.deadline_mono()) is not None:
+        """Be there when something is due. While a batch is being tried nothing can be said: the next turn plans it."""
+        if not self._gathering.tried and (due_ns := self._detection.deadline_mono()) is not None:
             self._rules_timer.within(max(0.0, (due_ns - self._clock.mono_ns()) / NS_PER_S))
 
     def _own(self, event_type: str, data: dict[str, Any], reason: str = "") -> Event:

@@ -14,7 +14,7 @@ def play(folder: Path, monkeypatch: pytest.MonkeyPatch, seed: int, length: int) 
     histories: list[History] = []
 
     async def main() -> None:
-        histories.append(History(folder, ("evict", "thin")[seed % 2]))
+        histories.append(History(folder, ("evict", "thin", "refuse")[seed % 3]))
         await histories[0].play(made(seed, length))
 
     virtual.run(main, monkeypatch)

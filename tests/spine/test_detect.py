@@ -104,6 +104,18 @@ async def world(tmp_path):
         await world.close()
 
 
+async def fill(world, *, urgent=False):
+    """Offer readings until some more of them are refused."""
+    before = world.recorder.dropped_total
+    for _ in range(2000):
+        many = [reading(subject=f"water/{os.urandom(40).hex()}", urgent=urgent) for _ in range(40)]
+        world.recorder.offer(many)
+        await world.recorder.flush()
+        if world.recorder.dropped_total > before:
+            return
+    raise AssertionError("the log takes all there is")
+
+
 def full_once(append):
     """The log's own append, but the first time it is full."""
     full = iter([True])
@@ -227,9 +239,7 @@ async def test_what_a_full_log_refuses_was_never_seen_by_the_rules(tmp_path):
     world = World(tmp_path / "events.db", ManualClock())
     await world.open(size_bytes_max=MB, when_full="refuse")
     world.recorder.ride("far", Cursor(1), 10_000)
-    while not world.recorder.dropped_total:
-        world.recorder.offer([reading(subject=f"water/{os.urandom(40).hex()}") for _ in range(40)])
-        await world.recorder.flush()
+    await fill(world)
     for _ in range(4):
         world.offer("air/a", 1.0)
         world.offer("air/b", 1.0)
@@ -390,3 +400,30 @@ def test_a_rule_that_was_announced_a_moment_ago_is_stopped_too():
     ]
     detection.configure([], [])
     assert [(told.type, told.rule) for told in detection.announcements()] == [("rule.stopped", "hot-often")]
+
+
+async def test_what_is_due_while_the_log_is_full_for_urgent_events_too_is_said_when_there_is_room(tmp_path):
+    world = World(tmp_path / "events.db", ManualClock())
+    rules = (rule("long", hold={"channel": "air/t", "above": 30, "for": "10s"}),)
+    await world.open(rules, size_bytes_max=MB, when_full="refuse")
+    world.recorder.ride("far", Cursor(1), 10_000)
+    world.offer("air/t", 31.0)
+    await world.recorder.flush()
+    await fill(world, urgent=True)
+    world.clock.pass_s(10)
+    await world.recorder._next_turn()
+    await world.recorder._next_turn()
+    assert said(world) == []
+    assert world.recorder.trouble is None, "a full log is no broken disk"
+    world.recorder.ride("far", Cursor(world.log.next_offset, 1), 10_000)
+    await until(lambda: world.log.cursors["far"].next_offset > 1)
+    world.offer("air/t", 31.0)
+    await world.recorder.flush()
+    assert said(world) == [("rule.raised", "rule/long")]
+    await world.close()
+    await world.open(rules)
+    gaps = [event.data["subjects"] for event in world.committed if event.type == "log.gap"]
+    assert gaps
+    assert not any("rule/long" in subjects for subjects in gaps), "what rules say later is not lost"
+    assert world.detection.mismatches == 0
+    await world.close()
