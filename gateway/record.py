@@ -419,6 +419,7 @@ class Recorder:
         if self.trouble is not None:
             logger.warning("the disk takes events again")
             self.trouble = None
+            self.trim_soon()  # what was held got in beyond the bounds
             self.note("store.recovered", {})
 
     def look_at_room(self) -> None:

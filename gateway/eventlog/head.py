@@ -43,6 +43,8 @@ class Head:
         self.run = ""
         self.first_offset = self.next_offset = 1
         self.last_event: Event | None = None
+        self.begun = False
+        """Whether something was appended since the start. First come the gateway's first words, of the downtime."""
         self.own: list[Event] = []
         """What the log recorded on its own account since somebody took it from here."""
         self.newest_ns: int | None = None
@@ -133,7 +135,7 @@ class Head:
         """The batch is committed."""
         self._tally.batch(batch.events, len(batch.blob))
         self.next_offset = batch.events[-1].offset + 1
-        self._unsure = None
+        self._unsure, self.begun = None, True
         telling = _telling(batch.events)
         self._rule_time = self._rule_time_of(telling, batch.mono)
         if (known := self._told(telling)) is not None:
@@ -170,6 +172,11 @@ class Head:
     def held(self) -> tuple[int, int]:
         """The offsets [first, end) that are held in memory. `end` is the next offset also where nothing is held."""
         return self.ring.first_offset or self.next_offset, self.next_offset
+
+    @property
+    def held_bytes(self) -> int:
+        """About what they will take in the file."""
+        return sum(2 * len(batch.blob) + store.PAGE_BYTES for batch in self.ring)
 
     def is_home(self) -> None:
         """What was held is on the disk: from here on it is read from there."""

@@ -212,13 +212,18 @@ class EventLog:
         """The file open and in use, its newest part checked, and what is held in memory appended."""
         if self._room.emptied():
             raise LogCorrupt("the file is empty, and was not")
-        opened = await store.open_store(self.path, size_bytes_max=self.size_bytes_max)
+        held_bytes = (
+            self._head.held_bytes
+        )  # they have to get in, also where the log is at its bound; then it is trimmed
+        opened = await store.open_store(self.path, size_bytes_max=self.size_bytes_max + held_bytes)
         try:
             await opened.fold(patient=not again)
             await check_end(opened)
             await self._head.bring_home(opened)
             await self._head.load(opened)
             self._head.is_home()
+            if held_bytes:
+                await opened.bound(self.size_bytes_max)
         except BaseException:
             await opened.close()
             raise

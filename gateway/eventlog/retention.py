@@ -200,6 +200,8 @@ class Retention:
         return self._loss is not None and self._may_tell()
 
     def _may_tell(self) -> bool:
+        if not self._head.begun:
+            return False
         return self._told_ns is None or self._clock.mono_ns() - self._told_ns >= loss.TELL_EVERY_S * NS_PER_S
 
     async def tell(self) -> bool:

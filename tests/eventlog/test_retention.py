@@ -149,6 +149,7 @@ async def test_a_cut_and_the_count_of_what_it_took_are_one_transaction(opened, c
     await log._head.store.close()  # nothing more gets into the file, as after a crash
     log = await opened(size_bytes_max=MB)
     await log.append([reading()])
+    await log.prepare([])
     clock.pass_s(TELL_EVERY_S)
     named = [(int(gap.data["first"]), int(gap.data["last"])) for gap in await gaps(log)]
     assert min(first for first, _ in named) == 1
@@ -279,3 +280,21 @@ async def test_the_metric_of_losses_counts_each_once(opened, clock):
     clock.pass_s(TELL_EVERY_S)
     await log.prepare([])
     assert log.tally.lost["size"] == log.events_trimmed_unread == log.first_offset - 1
+
+
+async def test_what_a_run_before_lost_is_told_behind_the_first_words_of_this_one(opened, clock):
+    """They tell of the downtime; time that passed in it must not seem to have been watched."""
+    log = await opened(size_bytes_max=MB)
+    await log.append([reading()], Riders({"far": Cursor(1)}))
+    while log._retention._loss is None:
+        await log.append(bulky())
+    await log._head.store.close()  # as after a crash
+    log = await opened(size_bytes_max=MB)
+    clock.pass_s(TELL_EVERY_S)
+    begin = log.next_offset
+    await log.prepare([])
+    await log.append([reading(subject="gateway")])
+    assert log.owes
+    await log.prepare([])
+    events = (await log.read(begin)).events
+    assert [event.type for event in events[:2]] == ["reading", "log.gap"]

@@ -1,6 +1,7 @@
 """What the disk does not take is delivered from memory, and is the same event when the disk takes it."""
 
 import asyncio
+import os
 
 import pytest
 from hypothesis import given
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 from gateway import outage, riding
 from gateway.errors import StoreUnavailable
 from gateway.event import CloudEventEncoder
-from gateway.eventlog import Cursor, DeadLetter, EventLog, Riders, ring
+from gateway.eventlog import Cursor, DeadLetter, EventLog, Riders, ring, store
 from gateway.eventlog.batches import Batch
 from gateway.eventlog.ring import Ring
 from gateway.record import Recorder
@@ -313,3 +314,29 @@ async def test_dead_letters_that_wait_for_the_disk_are_bounded(hurried, log, mon
     assert len(spine.recorder._riding.letters) == 5
     disk.refuses = False
     await spine.stop()
+
+
+async def test_what_was_held_gets_into_a_log_that_is_at_its_bound_which_then_makes_room(tmp_path, clock, monkeypatch):
+    def bulk():
+        return [reading(subject=f"{os.urandom(40).hex()}/x") for _ in range(100)]
+
+    log = await EventLog.open(tmp_path / "small.db", clock, size_bytes_max=1_000_000)
+    while log.first_offset == 1:
+        await log.append(bulk())
+    disk = Disk(log, monkeypatch)
+    disk.refuses = True
+    held = [event.id for _ in range(60) for event in await refused(log, bulk())]
+    disk.refuses = False
+    for _ in range(40):
+        await log.append(bulk())
+    assert log.held == 0
+    assert (await log.bounds()).bytes < 2_000_000
+    while await log.trim(log.next_offset):
+        pass
+    _, used = await log._head.store.pages()
+    assert used * store.PAGE_BYTES < 1_000_000, "its bound holds again"
+    events, gaps = await everything(log, log.first_offset)
+    assert gaps == []
+    kept = {event.id for event in events}
+    assert [event.id for event in events if event.id in set(held)] == [one for one in held if one in kept]
+    await log.close()
