@@ -13,7 +13,7 @@ import msgspec
 
 from gateway.clock import Clock, read_together
 from gateway.event import Event, stamped
-from gateway.eventlog import anchors, codec, store
+from gateway.eventlog import anchors, codec, riders, store
 from gateway.eventlog.anchors import ANCHORING, BootAnchor
 from gateway.eventlog.batches import Batch, decode, insert, once
 from gateway.eventlog.damage import Damage
@@ -23,7 +23,6 @@ from gateway.eventlog.tail import Tail
 from gateway.eventlog.times import TimeIndex
 from gateway.eventlog.words import Cursor
 from gateway.figures import Tally
-from gateway.ledger import Ledger
 
 HOME_BATCHES = 256
 """How many held batches are appended in one transaction."""
@@ -94,8 +93,7 @@ class Head:
         if self._rule_anchor is None:  # from here on only records move it, also when the file is opened anew
             self._rule_anchor = wall - mono
         for name, at, previous, kept in cursors:
-            ledger = msgspec.msgpack.decode(kept, type=Ledger) if kept is not None else None
-            self.cursors.setdefault(name, Cursor(at, previous, ledger))
+            self.cursors.setdefault(name, riders.cursor(at, previous, kept))
 
     async def _known_anchors(self, opened: Store, anchor: int) -> dict[str, BootAnchor]:
         """What the records told of each boot's clock; of boots from before they did, what the run was told."""

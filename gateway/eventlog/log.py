@@ -10,8 +10,8 @@ acknowledges flushes it did not do.
 error that leaves the outcome of a commit unknown, the file is opened anew (a new run), and if the batch turns out
 to be there, it is not appended again. So equal ids are always the same event, and an event never has two.
 
-*Reading* is by offset. The newest events are also kept in memory, so that a consumer that keeps up never touches
-the disk; the rest is read batch-wise over a read-only connection, and no read transaction outlives one page of
+*Reading* (`reader`) is by offset. The newest events are also kept in memory, so that a consumer that keeps up never
+touches the disk; the rest is read batch-wise over a read-only connection, and no read transaction outlives one page of
 results.
 
 *Time.* Events are kept as the clocks told them and never rewritten. A reader gets those of an unsynchronised stretch at
@@ -36,52 +36,42 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import zlib
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from pathlib import Path
-
-import msgspec
 
 from gateway.clock import NS_PER_S, Clock
 from gateway.errors import LogCorrupt, LogMoved, StoreUnavailable
 from gateway.event import Event
-from gateway.eventlog import anchors, codec, consumers, excerpt, store
+from gateway.eventlog import store
 from gateway.eventlog.ballast import Room
 from gateway.eventlog.batches import Batch
 from gateway.eventlog.damage import finish
-from gateway.eventlog.excerpt import Excerpt
 from gateway.eventlog.faults import Faults
 from gateway.eventlog.head import Head
 from gateway.eventlog.lock import WriterLock
-from gateway.eventlog.pages import Scan, from_memory, from_store
 from gateway.eventlog.purge import Purge
+from gateway.eventlog.reader import LogReader
 from gateway.eventlog.retention import Retention
+from gateway.eventlog.riders import statements as rider_statements
 from gateway.eventlog.scrub import check_end
 from gateway.eventlog.store import Statement, Store
 from gateway.eventlog.thin import Holds
 from gateway.eventlog.words import (
     Bounds,
-    Checkpoint,
-    ConsumerState,
     Cursor,
     Keep,
     LogEnd,
-    Packing,
-    Page,
     Riders,
     WhenFull,
 )
 from gateway.figures import Tally
-from gateway.selection import Selection
 
 logger = logging.getLogger("gateway.eventlog")
 
 MAX_BATCH_EVENTS = 4096
-CHECKPOINT_CODEC = 1  # zlib (RFC 1950)
-CHECKPOINTS_KEPT = 2
 
 
-class EventLog:
+class EventLog(LogReader):
     """The log, open for writing. Made by `open`, ended by `close`; holds the writer lock in between."""
 
     @classmethod
@@ -124,13 +114,11 @@ class EventLog:
         self.path = path.absolute()
         self._clock, self._lock = clock, lock
         self.tally = Tally()
-        self._head = Head(clock, self.tally)
+        super().__init__(Head(clock, self.tally), asyncio.Lock())
         self._retention = Retention(self._head, clock, keep, self.tally)
         self._room = Room(self.path, keep.size_bytes_max)
         self._machine = machine
-        self._turn = asyncio.Lock()
         self.faults = Faults(self._head, self._retention, self._room, lock, clock, self._turn)
-        self._appended = asyncio.Event()
         self.consumers: Collection[str] | None = None
         """Who reads this log; None where nobody has said so yet. The cursors of all others are kept for 7 days."""
 
@@ -138,14 +126,6 @@ class EventLog:
     def run(self) -> str:
         """The first half of the ids of what is appended now."""
         return self._head.run
-
-    @property
-    def first_offset(self) -> int:
-        return self._head.first_offset
-
-    @property
-    def next_offset(self) -> int:
-        return self._head.next_offset
 
     @property
     def end(self) -> LogEnd:
@@ -156,20 +136,6 @@ class EventLog:
     def end_in_memory(self) -> LogEnd:
         """Where `keep_in_memory` would begin now."""
         return LogEnd(self._head.ring_run, self._head.next_offset)
-
-    @property
-    def cursors(self) -> dict[str, Cursor]:
-        return self._head.cursors
-
-    @property
-    def last_event(self) -> Event | None:
-        """The newest event when the log was opened."""
-        return self._head.last_event
-
-    @property
-    def newest_ns(self) -> int | None:
-        """The newest known time (corrected UTC) in the log when it was opened; None: no clock could be believed."""
-        return self._head.newest_ns
 
     @property
     def size_bytes_max(self) -> int:
@@ -328,6 +294,10 @@ class EventLog:
                 await self._tell_what_is_owed()
                 self._tell()
 
+    async def touch(self) -> None:
+        """Return when the writing thread has done all that it was given. A disk that refuses does not hold it up."""
+        await self._head.store.touch()
+
     async def admit(self, events: Sequence[Event]) -> None:
         """Whether these will be taken along with others that wait to be appended.
 
@@ -360,7 +330,7 @@ class EventLog:
         if len(events) > MAX_BATCH_EVENTS:
             raise ValueError(f"{len(events)} events in one batch, at most {MAX_BATCH_EVENTS} fit")
         batch = self._head.batch(events) if events else None
-        statements = (batch.statements if batch else []) + _rider_statements(riders, self._clock.wall_ns())
+        statements = (batch.statements if batch else []) + rider_statements(riders, self._clock.wall_ns())
         if statements:
             await self._write(statements, batch)
         stamped = batch.events if batch else []
@@ -382,11 +352,6 @@ class EventLog:
         self._head.moved(cursors)
         if stamped:
             self._tell()
-
-    def _tell(self) -> None:
-        """Wake who waits for new events."""
-        self._appended.set()
-        self._appended = asyncio.Event()
 
     # -- retention ----------------------------------------------------------------------------------------------------
 
@@ -411,6 +376,13 @@ class EventLog:
                 self._room.configured_bytes = before
                 raise
             self._retention.keep = Keep(keep_for_s, self._room.size_bytes_max, events_max, when_full)
+
+    async def bounds(self) -> Bounds:
+        _, _, batches, oldest, newest = await self._head.store.bounds()
+        count, _ = await self._head.store.pages()
+        return Bounds(
+            self.first_offset, self.next_offset, batches, count * store.PAGE_BYTES, self.size_bytes_max, oldest, newest
+        )
 
     async def trim(self, protected: int) -> bool:
         """Forget batches beyond the bounds of age and count that every sink has read; make room under that of bytes.
@@ -451,140 +423,3 @@ class EventLog:
             yield purge
         async with self._turn:
             await purge.finish(free_too=free_too)
-
-    # -- reading ------------------------------------------------------------------------------------------------------
-
-    async def read(
-        self, offset: int, limit: int = 500, *, selection: Selection | None = None, as_told: bool = False
-    ) -> Page:
-        """Whole batches from `offset` on, until `limit` events are reached; empty at the end of the log.
-
-        With a `selection` only the events that it wants: the others are passed over before they are decoded, which is
-        some times as fast as reading all. Such a page may be empty before the end of the log, because one call looks
-        at a bounded number of events; its `next_offset` tells how far that was, and is the log's own at the end.
-
-        Events of an unsynchronised stretch come at their corrected time; `as_told` leaves them as they were recorded.
-
-        A page ends before a hole in the offsets, and the next one names it as its gap: what was trimmed, what cannot
-        be read, what overflowed while the disk refused.
-
-        Raises:
-            StoreUnavailable: the disk does not answer.
-        """
-        start = max(offset, self.first_offset)
-        gap = (offset, start - 1) if start > offset else None
-        if start >= self.next_offset:
-            return Page([], start, gap)
-        scan = await self._scan(start, limit, None if selection is None or selection.everything else selection)
-        if scan.begin > start:
-            gap = (offset, scan.begin - 1)
-        return Page(scan.events if as_told else self.dated(scan.events), scan.end, gap)
-
-    async def _scan(self, start: int, limit: int, selection: Selection | None) -> Scan:
-        tail, ring, upto = self._head.tail, self._head.ring, self.next_offset
-        if tail.holds(start):
-            return from_memory(tail, start, limit, selection)
-        if ring.holds(start):
-            return from_memory(ring, start, limit, selection)
-        on_disk = min(upto, ring.first_offset or upto)
-        opened = self._head.store
-        try:
-            scan = await from_store(opened, start, on_disk, limit, selection, self._head.damage)
-        except StoreUnavailable:
-            if self._head.store is opened:
-                raise
-            return await self._scan(start, limit, selection)  # the file was opened anew meanwhile
-        return scan or Scan([], on_disk, on_disk)
-
-    @property
-    def time_known(self) -> bool:
-        """Whether the times of this boot can be corrected where they need to be."""
-        return self._head.anchor.synced is not None
-
-    def dated(self, events: list[Event]) -> list[Event]:
-        """Events of this log as readers see them: those of an unsynchronised stretch at their corrected time."""
-        return anchors.dated(self._head.anchors, events)
-
-    async def wait(self, offset: int) -> None:
-        """Return once `offset` has been appended."""
-        while self.next_offset <= offset:
-            await self._appended.wait()
-
-    async def offset_at(self, time_ns: int) -> int:
-        """The first offset recorded at `time_ns` (corrected UTC) or later."""
-        return await self._head.index.offset_at(time_ns, self.first_offset, self.next_offset)
-
-    async def checkpoints(self) -> list[Checkpoint]:
-        """Those that are whole, the newest first."""
-        found = []
-        for offset, kind, crc, packed in await self._head.store.checkpoints():
-            if kind == CHECKPOINT_CODEC and codec.checksum(packed) == crc and offset <= self.next_offset:
-                found.append(Checkpoint(offset, zlib.decompress(packed)))
-            else:
-                logger.warning("the checkpoint at offset %d is damaged, and passed over", offset)
-        return found
-
-    async def bounds(self) -> Bounds:
-        _, _, batches, oldest, newest = await self._head.store.bounds()
-        count, _ = await self._head.store.pages()
-        return Bounds(
-            self.first_offset, self.next_offset, batches, count * store.PAGE_BYTES, self.size_bytes_max, oldest, newest
-        )
-
-    async def packing(self, batches: int = 64) -> Packing:
-        """How well the newest batches are packed."""
-        rows = await self._head.store.newest_batches(batches)
-        raw = sum(codec.inflated_bytes(row.records) for row in rows)
-        events = sum(row.last_offset - row.base_offset + 1 for row in rows)
-        return Packing(len(rows), events, sum(len(row.records) for row in rows), raw)
-
-    async def small_tables(self) -> tuple[list[Excerpt], int]:
-        """For a copy: everything but batches and dead letters, and up to which offset batches belong to it."""
-        async with self._turn:
-            return await excerpt.small_tables(self._head.store), self.next_offset
-
-    async def batch_rows(self, offset: int, upto: int) -> Excerpt:
-        """For a copy: a page of the batches that lie in [offset, upto); no rows at the end."""
-        return await excerpt.batches(self._head.store, offset, upto)
-
-    async def letter_rows(self, after: tuple[str, int]) -> Excerpt:
-        """For a copy: a page of the dead letters behind (consumer, offset); no rows at the end."""
-        return await excerpt.dead_letters(self._head.store, after)
-
-    async def touch(self) -> None:
-        """Return when the writing thread has done all that it was given. A disk that refuses does not hold it up."""
-        await self._head.store.touch()
-
-    async def named_consumers(self) -> dict[str, ConsumerState]:
-        """The consumers that programs and people have named, as they were last written.
-
-        Raises:
-            StoreUnavailable, LogCorrupt: the disk does not answer, or the file is damaged.
-        """
-        return await consumers.load(self._head.store)
-
-    async def dead_letters(self, consumer: str) -> int:
-        """How many events lie in the dead letters of that consumer."""
-        return await self._head.store.dead_letters(consumer)
-
-
-def _rider_statements(riders: Riders, now: int) -> list[Statement]:
-    statements = [_cursor_statement(name, at) for name, at in riders.cursors.items()]
-    for letter in riders.dead_letters:
-        body = msgspec.msgpack.encode(letter.event)
-        row = (letter.consumer, letter.event.offset, now, letter.reason, body)
-        statements.append((store.INSERT_DEAD_LETTER, row))
-    buried = {letter.consumer for letter in riders.dead_letters}
-    statements += [(store.LIMIT_DEAD_LETTERS, (consumer, store.DEAD_LETTERS_MAX)) for consumer in buried]
-    statements += consumers.statements(riders.consumers)
-    if riders.checkpoint is not None:
-        offset, state = riders.checkpoint
-        packed = zlib.compress(state, 1)
-        kept = (offset, CHECKPOINT_CODEC, codec.checksum(packed), packed)
-        statements += [(store.INSERT_CHECKPOINT, kept), (store.LIMIT_CHECKPOINTS, (CHECKPOINTS_KEPT,))]
-    return statements
-
-
-def _cursor_statement(name: str, at: Cursor) -> Statement:
-    ledger = None if at.ledger is None else msgspec.msgpack.encode(at.ledger)
-    return (store.UPSERT_CURSOR, (name, at.next_offset, at.previous, ledger))
