@@ -13,15 +13,16 @@ import msgspec
 
 from gateway.clock import Clock, read_together
 from gateway.event import Event, stamped
-from gateway.eventlog import anchors, codec, riders, store
+from gateway.eventlog import anchors, codec, riders, writes
 from gateway.eventlog.anchors import ANCHORING, BootAnchor
 from gateway.eventlog.batches import Batch, decode, insert, once
 from gateway.eventlog.damage import Damage
 from gateway.eventlog.ring import Ring
-from gateway.eventlog.store import HOLES, Statement, Store
+from gateway.eventlog.store import Store
 from gateway.eventlog.tail import Tail
 from gateway.eventlog.times import TimeIndex
 from gateway.eventlog.words import Cursor
+from gateway.eventlog.writes import HOLES, Statement
 from gateway.figures import Tally
 
 HOME_BATCHES = 256
@@ -81,8 +82,8 @@ class Head:
         run, boot = secrets.token_hex(8), self._clock.boot_id
         told = msgspec.msgpack.encode(known[boot])
         begin: list[Statement] = [
-            (store.UPSERT_ANCHOR, (boot, told)),
-            (store.INSERT_RUN, (run, boot, next_offset, wall - mono)),
+            (writes.UPSERT_ANCHOR, (boot, told)),
+            (writes.INSERT_RUN, (run, boot, next_offset, wall - mono)),
         ]
         self._run_id = await opened.transaction(begin)
         self.store, self.index, self.anchors, self.run = opened, index, known, run
@@ -162,7 +163,7 @@ class Head:
         for some in (batches[at : at + HOME_BATCHES] for at in range(0, len(batches), HOME_BATCHES)):
             await opened.transaction([statement for batch in some for statement in once(batch)])
         if self.ring.holes:
-            await opened.transaction([(store.KEEP, (f"ring/{first}", last)) for first, last in self.ring.holes])
+            await opened.transaction([(writes.KEEP, (f"ring/{first}", last)) for first, last in self.ring.holes])
 
     @property
     def held(self) -> tuple[int, int]:
@@ -202,7 +203,7 @@ class Head:
 
     def _anchor_statements(self, telling: list[Event]) -> list[Statement]:
         known = self._told(telling)
-        return [(store.UPSERT_ANCHOR, (self._clock.boot_id, msgspec.msgpack.encode(known)))] if known else []
+        return [(writes.UPSERT_ANCHOR, (self._clock.boot_id, msgspec.msgpack.encode(known)))] if known else []
 
     def _told(self, telling: list[Event]) -> BootAnchor | None:
         """What is known of this boot after these events, None where they tell nothing."""

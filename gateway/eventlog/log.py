@@ -42,7 +42,7 @@ from pathlib import Path
 from gateway.clock import NS_PER_S, Clock
 from gateway.errors import LogCorrupt, LogMoved, StoreUnavailable
 from gateway.event import Event
-from gateway.eventlog import store
+from gateway.eventlog import opening, store
 from gateway.eventlog.ballast import Room
 from gateway.eventlog.batches import Batch
 from gateway.eventlog.damage import finish
@@ -54,7 +54,7 @@ from gateway.eventlog.reader import LogReader
 from gateway.eventlog.retention import Retention
 from gateway.eventlog.riders import statements as rider_statements
 from gateway.eventlog.scrub import check_end
-from gateway.eventlog.store import Statement, Store
+from gateway.eventlog.store import Store
 from gateway.eventlog.thin import Holds
 from gateway.eventlog.words import (
     Bounds,
@@ -64,6 +64,7 @@ from gateway.eventlog.words import (
     Riders,
     WhenFull,
 )
+from gateway.eventlog.writes import Statement
 from gateway.figures import Tally
 
 logger = logging.getLogger("gateway.eventlog")
@@ -178,7 +179,7 @@ class EventLog(LogReader):
         """The file open and in use, its newest part checked, and what is held in memory appended."""
         if self._room.emptied():
             raise LogCorrupt("the file is empty, and was not")
-        opened = await store.open_store(self.path, size_bytes_max=self.size_bytes_max)
+        opened = await opening.open_store(self.path, size_bytes_max=self.size_bytes_max)
         try:
             await opened.fold(patient=not again)
             await check_end(opened)

@@ -11,9 +11,9 @@ import zlib
 
 import msgspec
 
-from gateway.eventlog import codec, consumers, store
-from gateway.eventlog.store import Statement
+from gateway.eventlog import codec, consumers, writes
 from gateway.eventlog.words import Checkpoint, Cursor, DeadLetter, Riders
+from gateway.eventlog.writes import Statement
 from gateway.ledger import Ledger
 
 CHECKPOINT_CODEC = 1  # zlib (RFC 1950)
@@ -29,7 +29,7 @@ def statements(riders: Riders, now_ns: int) -> list[Statement]:
     written = [_cursor_statement(name, at) for name, at in riders.cursors.items()]
     written += [_letter_statement(letter, now_ns) for letter in riders.dead_letters]
     buried = {letter.consumer for letter in riders.dead_letters}
-    written += [(store.LIMIT_DEAD_LETTERS, (consumer, store.DEAD_LETTERS_MAX)) for consumer in buried]
+    written += [(writes.LIMIT_DEAD_LETTERS, (consumer, writes.DEAD_LETTERS_MAX)) for consumer in buried]
     written += consumers.statements(riders.consumers)
     if riders.checkpoint is not None:
         written += _checkpoint_statements(*riders.checkpoint)
@@ -38,18 +38,18 @@ def statements(riders: Riders, now_ns: int) -> list[Statement]:
 
 def _cursor_statement(name: str, at: Cursor) -> Statement:
     ledger = None if at.ledger is None else _encode(at.ledger)
-    return (store.UPSERT_CURSOR, (name, at.next_offset, at.previous, ledger))
+    return (writes.UPSERT_CURSOR, (name, at.next_offset, at.previous, ledger))
 
 
 def _letter_statement(letter: DeadLetter, now_ns: int) -> Statement:
     row = (letter.consumer, letter.event.offset, now_ns, letter.reason, _encode(letter.event))
-    return (store.INSERT_DEAD_LETTER, row)
+    return (writes.INSERT_DEAD_LETTER, row)
 
 
 def _checkpoint_statements(offset: int, state: bytes) -> list[Statement]:
     packed = zlib.compress(state, 1)
     kept = (offset, CHECKPOINT_CODEC, codec.checksum(packed), packed)
-    return [(store.INSERT_CHECKPOINT, kept), (store.LIMIT_CHECKPOINTS, (CHECKPOINTS_KEPT,))]
+    return [(writes.INSERT_CHECKPOINT, kept), (writes.LIMIT_CHECKPOINTS, (CHECKPOINTS_KEPT,))]
 
 
 def cursor(next_offset: int, previous: int | None, ledger: bytes | None) -> Cursor:
