@@ -6,9 +6,9 @@ Theory of operation
 means committed: from there an event survives kill -9 and power cuts. The one honest exception is a card that
 acknowledges flushes it did not do.
 
-*Runs.* Each opening of the file for writing draws 64 random bits; `<run>-<offset>` is the id of an event. After an
-error that leaves the outcome of a commit unknown, the file is opened anew (a new run), and if the batch turns out
-to be there, it is not appended again. So equal ids are always the same event, and an event never has two.
+*Runs* (`runs`). Each opening of the file for writing draws 64 random bits; `<run>-<offset>` is the id of an event.
+After an error that leaves the outcome of a commit unknown, the file is opened anew (a new run), and if the batch turns
+out to be there, it is not appended again. So equal ids are always the same event, and an event never has two.
 
 *Reading* (`reader`) is by offset. The newest events are also kept in memory, so that a consumer that keeps up never
 touches the disk; the rest is read batch-wise over a read-only connection, and no read transaction outlives one page of
@@ -35,17 +35,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 from gateway.clock import NS_PER_S, Clock
 from gateway.errors import LogCorrupt, LogMoved, StoreUnavailable
 from gateway.event import Event
-from gateway.eventlog import opening, store
+from gateway.eventlog import store
 from gateway.eventlog.ballast import Room
 from gateway.eventlog.batches import Batch
-from gateway.eventlog.damage import finish
 from gateway.eventlog.faults import Faults
 from gateway.eventlog.head import Head
 from gateway.eventlog.lock import WriterLock
@@ -53,8 +51,7 @@ from gateway.eventlog.purge import Purge
 from gateway.eventlog.reader import LogReader
 from gateway.eventlog.retention import Retention
 from gateway.eventlog.riders import statements as rider_statements
-from gateway.eventlog.scrub import check_end
-from gateway.eventlog.store import Store
+from gateway.eventlog.runs import Runs
 from gateway.eventlog.thin import Holds
 from gateway.eventlog.words import (
     Bounds,
@@ -66,8 +63,6 @@ from gateway.eventlog.words import (
 )
 from gateway.eventlog.writes import Statement
 from gateway.figures import Tally
-
-logger = logging.getLogger("gateway.eventlog")
 
 MAX_BATCH_EVENTS = 4096
 
@@ -105,7 +100,7 @@ class EventLog(LogReader):
         keep = Keep(keep_for_s, size_bytes_max, events_max, when_full)
         log = cls(path, clock, WriterLock(path), keep, machine)
         try:
-            await log._open()
+            await log._runs.begin()
         except BaseException:
             log._lock.release()
             raise
@@ -118,10 +113,18 @@ class EventLog(LogReader):
         super().__init__(Head(clock, self.tally), asyncio.Lock())
         self._retention = Retention(self._head, clock, keep, self.tally)
         self._room = Room(self.path, keep.size_bytes_max)
-        self._machine = machine
         self.faults = Faults(self._head, self._retention, self._room, lock, clock, self._turn)
+        self._runs = Runs(self._head, self._retention, self._room, self.faults, lock, clock, self.path, machine)
         self.consumers: Collection[str] | None = None
         """Who reads this log; None where nobody has said so yet. The cursors of all others are kept for 7 days."""
+
+    async def close(self) -> None:
+        """Let the transaction under way end, tell what was lost, checkpoint, let the lock go. Safe to call twice."""
+        async with self._turn:
+            with contextlib.suppress(StoreUnavailable):  # it is in the file, and told at the next start
+                await self._retention.tell()
+            await self._head.store.close()
+            self._lock.release()
 
     @property
     def run(self) -> str:
@@ -146,74 +149,6 @@ class EventLog(LogReader):
     def events_trimmed_unread(self) -> int:
         return self._retention.events_trimmed_unread
 
-    # -- opening and closing ------------------------------------------------------------------------------------------
-
-    async def _open(self, *, again: bool = False) -> None:
-        try:
-            await self._open_whole(again=again)
-        except StoreUnavailable as error:
-            if not error.full or not self._room.release():
-                raise
-            await self._open_whole(again=again)
-
-    async def _open_whole(self, *, again: bool) -> None:
-        finish(self.path)  # a salvage that was cut off between its renames
-        try:
-            opened = await self._opened(again=again)
-        except LogCorrupt as error:
-            from gateway.eventlog.salvage import salvage  # noqa: PLC0415 - rarely needed, and a tenth of a megabyte
-
-            head, size_bytes_max = self._head, self._room.configured_bytes
-            await salvage(self.path, error, self._clock, size_bytes_max=size_bytes_max, held=head.held)
-            opened = await self._opened(again=again)
-        try:
-            await self._room.take(opened)
-            self._retention.bound(self._room.size_bytes_max)
-            await self._retention.load()
-            await self.faults.note_machine(self._machine)
-        except BaseException:
-            await opened.close()
-            raise
-
-    async def _opened(self, *, again: bool) -> Store:
-        """The file open and in use, its newest part checked, and what is held in memory appended."""
-        if self._room.emptied():
-            raise LogCorrupt("the file is empty, and was not")
-        opened = await opening.open_store(self.path, size_bytes_max=self.size_bytes_max)
-        try:
-            await opened.fold(patient=not again)
-            await check_end(opened)
-            await self._head.bring_home(opened)
-            await self._head.load(opened)
-            self._head.is_home()
-        except BaseException:
-            await opened.close()
-            raise
-        return opened
-
-    async def _reopen(self) -> None:
-        """Open anew after an error that left the handle unfit. Offsets go on; what was unsure is looked up.
-
-        Until that succeeds, what is in the file can be read.
-        """
-        former = self._head.store
-        await former.end_writing()
-        self._lock.renew()
-        try:
-            await self._open(again=True)
-        finally:
-            if self._head.store is not former:
-                await former.close()
-        logger.debug("log opened again at offset %d", self.next_offset)
-
-    async def close(self) -> None:
-        """Let the transaction under way end, tell what was lost, checkpoint, let the lock go. Safe to call twice."""
-        async with self._turn:
-            with contextlib.suppress(StoreUnavailable):  # it is in the file, and told at the next start
-                await self._retention.tell()
-            await self._head.store.close()
-            self._lock.release()
-
     # -- writing ------------------------------------------------------------------------------------------------------
 
     async def append(
@@ -235,7 +170,7 @@ class EventLog(LogReader):
     async def _append(self, events: Sequence[Event], riders: Riders, at: LogEnd | None) -> list[Event]:
         async with self._turn:
             if self.ailing:
-                await self._reopen()
+                await self._runs.begin_anew()
                 if (found := await self._head.found_after_all(events)) is not None:
                     self._committed(found, riders.cursors)
                     return found
@@ -289,7 +224,7 @@ class EventLog(LogReader):
     async def _prepare(self, events: Sequence[Event]) -> None:
         async with self._turn:
             if self.ailing:
-                await self._reopen()
+                await self._runs.begin_anew()
             await self._retention.admit(events)
             if self._retention.owes:
                 await self._tell_what_is_owed()
