@@ -12,8 +12,9 @@ from typing import Final
 
 from gateway.acquire.bus import Bus
 from gateway.acquire.commands import Order, Toggle
-from gateway.acquire.device import Device, DeviceState, Surroundings
+from gateway.acquire.device import Device, Surroundings
 from gateway.acquire.questions import Answer
+from gateway.acquire.reports import DeviceState
 from gateway.acquire.worker import Outcome
 from gateway.clock import NS_PER_S, Clock
 from gateway.config.model import DeviceConfig

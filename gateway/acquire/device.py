@@ -1,52 +1,32 @@
-"""One device on the loop's side: feeds facts to `supervise.decide` and does what it says."""
+"""One device on the loop's side: feeds facts to `supervise.decide` and does what it says.
+
+Facts come from the device's thread (`worker`), its bus, the one timer, and those who ask or order something. What is to
+be done is a task for the thread. What is to be said `reports` knows, who wants to hear it `questions`, what an output
+is still to do `commands`; here they are brought together, in the order that readers of the log rely on.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from random import Random
 from typing import Final
 
-import msgspec
-
 from gateway.acquire.bus import Bus
 from gateway.acquire.commands import Commands, Order
 from gateway.acquire.questions import Answer, Questions
+from gateway.acquire.reports import REMOVED, DeviceState, Reports
 from gateway.acquire.worker import Outcome, Worker, is_bug, sentence
 from gateway.clock import NS_PER_S, Clock
 from gateway.config.model import DeviceConfig
 from gateway.driver import Channel, Driver, OutputDriver, PolledDriver, Signal, World
 from gateway.errors import DeviceError
-from gateway.event import Event, Reading
-from gateway.normalize import Instant, Normalizer
-from gateway.supervise import Fact, Gap, Moment, Phase, Plan, Task, begin, decide, spread_ns
+from gateway.event import Event
+from gateway.normalize import Instant
+from gateway.supervise import Fact, Moment, Phase, Plan, Task, begin, decide, spread_ns
 
 EVERY_NS_MIN: Final = NS_PER_S // 1000
-
-REMOVED: Final = "removed from the configuration"
-
-_log = logging.getLogger("gateway.acquire")
-
-
-@dataclass(frozen=True, slots=True)
-class DeviceState:
-    """What `gateway status` tells of a device.
-
-    `available` is None until it answered or failed, and `reason` says why it is unavailable. `since_ns` (UTC) is when
-    that changed last, `last_ns` (UTC) when its last reading came. `readings` and `failures` count since the start.
-    """
-
-    id: str
-    driver: str
-    available: bool | None
-    since_ns: int
-    reason: str
-    readings: int
-    failures: int
-    last_ns: int | None
-    simulated: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,23 +57,19 @@ class Device:
         self._pushes = not issubclass(config.driver, PolledDriver)
         self._plan = _plan(config, index, around.begun_ns, pushes=self._pushes)
         self._state = begin(self._plan)
-        self._normalizer = Normalizer(config, simulated=self._simulated)
+        since_ns = around.clock.wall_ns()
+        self._reports = Reports(config, simulated=self._simulated, heartbeats=self._pushes, since_ns=since_ns)
         self._worker = Worker(config.id, self._driver, clock=around.clock, post=self._post)
         self._loop = asyncio.get_running_loop()
         self._closed: asyncio.Future[None] = self._loop.create_future()
         self._timer: asyncio.TimerHandle | None = None
         self._slot_ns: int | None = None
         self._bus = around.bus(config.bus) if config.bus is not None else None
-        self._gap = Gap()
-        self._questions = Questions(config, simulated=self._simulated)
+        self._questions = Questions(config, simulated=self._simulated, keeps_levels=self._pushes)
         self._extra = False  # the read under way is not of the schedule: somebody asked
         self._commands = Commands(config.id, config.declared) if issubclass(config.driver, OutputDriver) else None
-        self._level_names = {c.name for c in config.declared if self._pushes and c.kind in {"state", "output"}}
-        self._levels: dict[str, Reading] = {}
-        self._since_ns = around.clock.wall_ns()
-        self._last_ns: int | None = None
-        self._readings = self._failures = 0
-        self._said_bug = self._said_rejected = self._finished = False
+        self._failures = 0
+        self._finished = False
 
     @property
     def id(self) -> str:
@@ -121,7 +97,7 @@ class Device:
     def finish(self) -> None:
         """The last words, after `stop`: what was dropped and not yet said. Whatever it pushes later is not heard."""
         self._finished = True
-        self._around.record(self._gaps(self._around.now(), last=True))
+        self._around.record(self._reports.gaps(self._around.now(), last=True))
         if self._bus is not None and not self._closed.done():
             self._bus.block(self)  # its task did not return in time, and no time limit watches it any more
 
@@ -129,14 +105,11 @@ class Device:
         """After `finish`: the configuration has lost this device, and who listens must learn that it is gone."""
         if self._state.available:
             self._state = replace(self._state, available=False, reason=REMOVED)
-            _log.info("device %s is removed", self._config.id)
-            self._around.record([self._event("device.unavailable", self._config.id, self._around.now(), REMOVED)])
+            self._around.record([self._reports.removed(self._around.now())])
 
     def inherit(self, former: Device) -> None:
         """Go on with the filters of the device that had this id before, where both look at the same thing."""
-        old, new = former._config, self._config
-        if (old.driver, old.options, old.simulate) == (new.driver, new.options, new.simulate):
-            self._normalizer.inherit(former._normalizer)
+        self._reports.inherit(former._reports)
 
     def status(self) -> DeviceState:
         state = self._state
@@ -144,13 +117,15 @@ class Device:
             self._config.id,
             self._config.driver.name,
             state.available,
-            self._since_ns,
+            self._reports.since_ns,
             state.reason,
-            self._readings,
+            self._reports.readings,
             self._failures,
-            self._last_ns,
+            self._reports.last_ns,
             self._simulated,
         )
+
+    # -- what others want of it ---------------------------------------------------------------------------------------
 
     def question(self) -> asyncio.Future[Answer]:
         """Somebody wants to know what the device says now. Fails with a `DeviceError`."""
@@ -163,9 +138,8 @@ class Device:
             return asked
         self._questions.add(asked)
         now = self._around.now()
-        if self._levels:
-            self._questions.answer(list(self._levels.values()), now)
-        elif phase is Phase.IDLE and not self._pushes:
+        known = self._questions.answer_from_levels(now)
+        if not known and phase is Phase.IDLE and not self._pushes:
             self._extra = True
             self._around.record(self._advance(Fact.ASKED, now))
         return asked
@@ -199,6 +173,8 @@ class Device:
         """The bus is blocked no more."""
         self._advance(Fact.FREED, self._around.now())
 
+    # -- what its thread says -----------------------------------------------------------------------------------------
+
     def heard(self, outcome: Outcome) -> list[Event]:
         """The events that follow from what the device's thread posted."""
         if self._bus is not None and outcome.ends_task:
@@ -229,18 +205,15 @@ class Device:
         if self._finished or not outcome.readings:
             return []
         reason = "stop" if outcome.fact is Fact.CLOSED else ""
-        return self._events(outcome.readings, 0, self._around.now(), reason=reason)
+        return self._reports.events(outcome.readings, 0, self._around.now(), reason=reason)
 
     def _acted(self, outcome: Outcome, now: Instant) -> list[Event]:
         """An output is open, or did what it was told."""
         assert self._commands is not None, "only an output acts"
         cause = self._commands.applied(outcome.readings, now.mono_ns)
-        self._levels |= {
-            reading.channel: reading for reading in outcome.readings if reading.channel in self._level_names
-        }
         self._questions.answer(outcome.readings, now)
         announced = self._advance(outcome.fact or Fact.APPLIED, now, since_ns=outcome.started_ns)
-        changed = self._events(outcome.readings, 0, now, cause=cause)
+        changed = self._reports.events(outcome.readings, 0, now, cause=cause)
         return [*announced, *changed, *self._go_on(now)]
 
     def _go_on(self, now: Instant) -> list[Event]:
@@ -256,16 +229,27 @@ class Device:
         announced = self._advance(Fact.ANSWERED, now, since_ns=outcome.started_ns)
         if extra and not announced:
             return []  # somebody else's question; the schedule records. But what ends an outage is recorded
-        return [*announced, *self._events(outcome.readings, outcome.dropped, now)]
+        return [*announced, *self._reports.events(outcome.readings, outcome.dropped, now)]
+
+    def _pushed(self) -> list[Event]:
+        readings, dropped = self._worker.take()
+        if not readings:
+            return []
+        now = self._around.now()
+        self._questions.answer(readings, now)
+        events = self._reports.events(readings, dropped, now)
+        self._arm(now)
+        return events
 
     def _failed(self, fact: Fact, error: BaseException, now: Instant) -> list[Event]:
         reason = sentence(error)
-        if is_bug(error) and not self._said_bug:
-            self._said_bug = True
-            _log.error("device %s: driver %s has a bug", self._config.id, self._config.driver.name, exc_info=error)
+        if is_bug(error):
+            self._reports.bug(error)
         announced = self._advance(fact, now, reason)
         self._gave_up(reason)
         return announced
+
+    # -- the next step ------------------------------------------------------------------------------------------------
 
     def _due(self) -> None:
         """The timer: a read, a retry, a time limit, a heartbeat or a late word on a gap."""
@@ -277,12 +261,11 @@ class Device:
             self._gave_up(self._state.reason)
         if phase is Phase.READING and before.phase is Phase.IDLE:
             self._slot_ns = before.due_ns
-        if self._pushes:
-            events += self._normalizer.heartbeats(now)
+        events += self._reports.heartbeats(now)
         if self._commands is not None:
             self._commands.due(now.mono_ns)
             events += self._go_on(now)
-        self._around.record([*events, *self._gaps(now)])
+        self._around.record([*events, *self._reports.gaps(now)])
         self._arm(now)
         if hangs and self._bus is not None:
             self._bus.block(self)
@@ -315,6 +298,12 @@ class Device:
             self._worker.ask(task)
         return [] if available is None else [self._announced(_back(now, since_ns), available=available)]
 
+    def _announced(self, now: Instant, *, available: bool) -> Event:
+        if available:
+            return self._reports.available(now)
+        self._questions.forget_levels()
+        return self._reports.unavailable(now, self._state.reason)
+
     def _withdraw(self, now: Instant) -> None:
         self._advance(Fact.WITHDRAWN, now)
         if self._bus is not None:
@@ -327,77 +316,12 @@ class Device:
             self._timer = None
         if self._state.phase is Phase.STOPPED:
             return
-        heartbeat_ns = self._normalizer.heartbeat_due_ns() if self._pushes else None
         back_ns = self._commands.due_ns if self._commands is not None else None
-        dues_ns = [ns for ns in (self._state.due_ns, heartbeat_ns, self._gap.due_ns, back_ns) if ns is not None]
+        dues_ns = [ns for ns in (self._state.due_ns, self._reports.due_ns, back_ns) if ns is not None]
         if dues_ns:
             self._timer = self._loop.call_later(max(0, min(dues_ns) - now.mono_ns) / NS_PER_S, self._due)
 
-    def _pushed(self) -> list[Event]:
-        readings, dropped = self._worker.take()
-        if not readings:
-            return []
-        now = self._around.now()
-        self._note_levels(readings)
-        self._questions.answer(readings, now)
-        events = self._events(readings, dropped, now)
-        self._arm(now)
-        return events
-
-    def _note_levels(self, readings: Sequence[Reading]) -> None:
-        self._levels |= {reading.channel: reading for reading in readings if reading.channel in self._level_names}
-
-    def _events(
-        self, readings: Sequence[Reading], dropped: int, now: Instant, *, cause: str = "", reason: str = ""
-    ) -> list[Event]:
-        self._readings += len(readings)
-        self._last_ns = now.wall_ns if readings else self._last_ns
-        normalized = self._normalizer(readings, now)
-        if cause or reason:
-            normalized = [msgspec.structs.replace(e, cause=cause, reason=reason or e.reason) for e in normalized]
-        self._gap.add(dropped + self._normalizer.take_dropped())
-        events = [*self._gaps(now), *normalized]
-        if self._normalizer.rejected and not self._said_rejected:
-            self._said_rejected = True
-            _log.warning(
-                "device %s: driver %s reports channel %r, which it did not declare; such readings are left out",
-                self._config.id,
-                self._config.driver.name,
-                self._normalizer.rejected_channel,
-            )
-        return events
-
-    def _gaps(self, now: Instant, *, last: bool = False) -> list[Event]:
-        count = self._gap.take(now.mono_ns, last=last)
-        if not count:
-            return []
-        data = {"device": self._config.id, "count": count}
-        return [self._event("log.gap", "gateway", now, "overload", data)]
-
-    def _announced(self, now: Instant, *, available: bool) -> Event:
-        self._since_ns = now.wall_ns
-        if available:
-            self._said_bug = False
-            _log.info("device %s is available", self._config.id)
-            return self._event("device.available", self._config.id, now)
-        self._normalizer.forget()
-        self._levels.clear()
-        _log.warning("device %s is unavailable: %s", self._config.id, self._state.reason)
-        return self._event("device.unavailable", self._config.id, now, self._state.reason)
-
-    def _event(
-        self, kind: str, subject: str, now: Instant, reason: str = "", data: dict[str, object] | None = None
-    ) -> Event:
-        return Event(
-            kind,
-            subject,
-            now.wall_ns,
-            now.mono_ns,
-            reason=reason,
-            data=data or {},
-            synced=now.synced,
-            simulated=self._simulated,
-        )
+    # -- on its thread ------------------------------------------------------------------------------------------------
 
     def _post(self, outcome: Outcome) -> None:
         self._around.post(self, outcome)

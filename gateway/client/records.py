@@ -14,7 +14,7 @@ from gateway.errors import LogCorrupt
 from gateway.event import Event
 from gateway.eventlog.batches import decode
 from gateway.eventlog.excerpt import Excerpt
-from gateway.eventlog.store import BatchRow
+from gateway.eventlog.queries import BatchRow
 from gateway.log_answers import unpacked
 
 AROUND: Final = 16_384

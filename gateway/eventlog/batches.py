@@ -6,8 +6,9 @@ from typing import NamedTuple
 
 from gateway.errors import LogCorrupt
 from gateway.event import Event
-from gateway.eventlog import codec, store
-from gateway.eventlog.store import BatchRow, Statement
+from gateway.eventlog import codec, writes
+from gateway.eventlog.queries import BatchRow
+from gateway.eventlog.writes import Statement
 from gateway.selection import Selection
 
 
@@ -27,7 +28,7 @@ def insert(
     """What writes the row of a batch."""
     first, last = events[0].offset, events[-1].offset
     row = (first, last, len(events), run_id, recorded, mono, rule_time, codec.CODEC, crc, blob)
-    return (store.INSERT_BATCH, row)
+    return (writes.INSERT_BATCH, row)
 
 
 def readable(row: BatchRow) -> list[Event]:
@@ -43,7 +44,7 @@ def once(batch: Batch) -> list[Statement]:
     event = batch.events[0]
     (_, row), *others = batch.statements
     run = (event.run, event.boot, event.offset, event.recorded - batch.mono)
-    return [(store.INSERT_RUN_ONCE, run), (store.INSERT_BATCH_ONCE, (*row[:3], event.run, *row[4:])), *others]
+    return [(writes.INSERT_RUN_ONCE, run), (writes.INSERT_BATCH_ONCE, (*row[:3], event.run, *row[4:])), *others]
 
 
 def decode(row: BatchRow, selection: Selection | None = None) -> list[Event]:

@@ -7,9 +7,10 @@ from collections.abc import Mapping
 import msgspec
 
 from gateway.errors import LogCorrupt
-from gateway.eventlog import store
-from gateway.eventlog.store import Statement, Store
+from gateway.eventlog import writes
+from gateway.eventlog.store import Store
 from gateway.eventlog.words import ConsumerSpec, ConsumerState, Cursor
+from gateway.eventlog.writes import Statement
 
 Open = dict[int, tuple[int, int, int | None, bool, bool]]
 
@@ -23,11 +24,11 @@ def statements(consumers: Mapping[str, ConsumerState | None]) -> list[Statement]
     written: list[Statement] = []
     for name, state in consumers.items():
         if state is None:
-            written += [(store.DROP_CONSUMER, (name,)), (store.DROP_DEAD_LETTERS, (letters_of(name),))]
+            written += [(writes.DROP_CONSUMER, (name,)), (writes.DROP_DEAD_LETTERS, (letters_of(name),))]
             continue
         still_open = _encode(dict(state.open)) if state.open else None
         row = (name, _encode(state.spec), state.cursor.next_offset, state.cursor.previous, still_open, state.used)
-        written.append((store.UPSERT_CONSUMER, row))
+        written.append((writes.UPSERT_CONSUMER, row))
     return written
 
 

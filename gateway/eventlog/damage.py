@@ -16,7 +16,8 @@ from typing import Any, Final
 from gateway.errors import LogCorrupt
 from gateway.event import sequence
 from gateway.eventlog import codec
-from gateway.eventlog.store import BatchRow, Store
+from gateway.eventlog.queries import BatchRow
+from gateway.eventlog.store import Store
 
 JUMP: Final = 10**9
 """A salvaged log goes on so far behind its highest known offset: nobody knows how many there were behind that."""

@@ -20,9 +20,10 @@ import msgspec
 
 from gateway.errors import LogCorrupt, LogError, StoreUnavailable
 from gateway.event import Event
-from gateway.eventlog import codec, store
+from gateway.eventlog import codec, opening, writes
 from gateway.eventlog.batches import insert
-from gateway.eventlog.store import Statement, Store
+from gateway.eventlog.store import Store
+from gateway.eventlog.writes import Statement
 
 BEFORE_BATCHES: Final = ("run", "cursor", "consumer", "checkpoint", "meta")
 """Tables of a few rows each, copied whole before the batches."""
@@ -116,7 +117,7 @@ class NewLog:
         """Raises StoreUnavailable where the file cannot be made."""
         refuse_existing(self.path)
         self._sweep()
-        self._store = await store.open_store(self.partial, size_bytes_max=SIZE_BYTES_MAX)
+        self._store = await opening.open_store(self.partial, size_bytes_max=SIZE_BYTES_MAX)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -127,7 +128,7 @@ class NewLog:
 
     async def add(self, excerpt: Excerpt) -> None:
         """Rows of another log, as they are."""
-        sql = store.insert_rows(excerpt.table, excerpt.columns)
+        sql = writes.insert_rows(excerpt.table, excerpt.columns)
         await self._write([(sql, row) for row in excerpt.rows])
 
     def check(self, excerpt: Excerpt) -> None:
@@ -154,7 +155,7 @@ class NewLog:
                 raise LogError(f"offset {first} follows offset {self._next_offset - 1}: expected one that is higher")
             if batch[0].run not in self._runs:
                 self._runs[batch[0].run] = len(self._runs) + 1
-                statements.append((store.INSERT_RUN, (batch[0].run, BOOT, first, 0)))
+                statements.append((writes.INSERT_RUN, (batch[0].run, BOOT, first, 0)))
             recorded = batch[0].recorded
             self._mono = mono = max(
                 self._mono, recorded

@@ -13,7 +13,7 @@ from typing import Any
 
 from gateway.clock import NS_PER_S, Clock
 from gateway.errors import LogCorrupt, LogError, StoreUnavailable
-from gateway.eventlog import store
+from gateway.eventlog import writes
 from gateway.eventlog.ballast import Room
 from gateway.eventlog.damage import Range
 from gateway.eventlog.head import Head
@@ -97,11 +97,11 @@ class Faults:
         """
         async with self._turn:
             damage = self._head.damage
-            keep = [(store.KEEP, (f"hole/{first}", last)) for first, last in ranges]
+            keep = [(writes.KEEP, (f"hole/{first}", last)) for first, last in ranges]
             forget = [f"lost/{first}" for first, _ in ranges]
             gone = damage.forget_before(self._head.first_offset)
-            forget += [f"{kind}/{first}" for first, _ in gone for kind in store.HOLES]
-            await self._head.store.transaction([*keep, *((store.FORGET, (key,)) for key in forget)])
+            forget += [f"{kind}/{first}" for first, _ in gone for kind in writes.HOLES]
+            await self._head.store.transaction([*keep, *((writes.FORGET, (key,)) for key in forget)])
             damage.told(ranges)
 
     def missing(self, first: int, end: int) -> int:
@@ -131,7 +131,7 @@ class Faults:
             if await self._room.mind(opened):
                 self._retention.bound(self._room.size_bytes_max)
             if damage.structure and not damage.marked:
-                await opened.transaction([(store.KEEP, ("broken", damage.structure))])
+                await opened.transaction([(writes.KEEP, ("broken", damage.structure))])
                 damage.marked = True
             if now_ns - self._probed_ns >= PROBE_AFTER_S * NS_PER_S:
                 self._probed_ns = now_ns
@@ -165,4 +165,4 @@ class Faults:
             logger.warning(
                 "another machine wrote this log: if its card was copied, one of both needs another `gateway.id`"
             )
-        await self._head.store.transaction([(store.KEEP, ("machine", machine))])
+        await self._head.store.transaction([(writes.KEEP, ("machine", machine))])

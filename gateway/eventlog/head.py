@@ -13,17 +13,17 @@ import msgspec
 
 from gateway.clock import Clock, read_together
 from gateway.event import Event, stamped
-from gateway.eventlog import anchors, codec, store
+from gateway.eventlog import anchors, codec, riders, writes
 from gateway.eventlog.anchors import ANCHORING, BootAnchor
 from gateway.eventlog.batches import Batch, decode, insert, once
 from gateway.eventlog.damage import Damage
 from gateway.eventlog.ring import Ring
-from gateway.eventlog.store import HOLES, Statement, Store
+from gateway.eventlog.store import PAGE_BYTES, Store
 from gateway.eventlog.tail import Tail
 from gateway.eventlog.times import TimeIndex
 from gateway.eventlog.words import Cursor
+from gateway.eventlog.writes import HOLES, Statement
 from gateway.figures import Tally
-from gateway.ledger import Ledger
 
 HOME_BATCHES = 256
 """How many held batches are appended in one transaction."""
@@ -84,8 +84,8 @@ class Head:
         run, boot = secrets.token_hex(8), self._clock.boot_id
         told = msgspec.msgpack.encode(known[boot])
         begin: list[Statement] = [
-            (store.UPSERT_ANCHOR, (boot, told)),
-            (store.INSERT_RUN, (run, boot, next_offset, wall - mono)),
+            (writes.UPSERT_ANCHOR, (boot, told)),
+            (writes.INSERT_RUN, (run, boot, next_offset, wall - mono)),
         ]
         self._run_id = await opened.transaction(begin)
         self.store, self.index, self.anchors, self.run = opened, index, known, run
@@ -96,8 +96,7 @@ class Head:
         if self._rule_anchor is None:  # from here on only records move it, also when the file is opened anew
             self._rule_anchor = wall - mono
         for name, at, previous, kept in cursors:
-            ledger = msgspec.msgpack.decode(kept, type=Ledger) if kept is not None else None
-            self.cursors.setdefault(name, Cursor(at, previous, ledger))
+            self.cursors.setdefault(name, riders.cursor(at, previous, kept))
 
     async def _known_anchors(self, opened: Store, anchor: int) -> dict[str, BootAnchor]:
         """What the records told of each boot's clock; of boots from before they did, what the run was told."""
@@ -166,7 +165,7 @@ class Head:
         for some in (batches[at : at + HOME_BATCHES] for at in range(0, len(batches), HOME_BATCHES)):
             await opened.transaction([statement for batch in some for statement in once(batch)])
         if self.ring.holes:
-            await opened.transaction([(store.KEEP, (f"ring/{first}", last)) for first, last in self.ring.holes])
+            await opened.transaction([(writes.KEEP, (f"ring/{first}", last)) for first, last in self.ring.holes])
 
     @property
     def held(self) -> tuple[int, int]:
@@ -176,7 +175,7 @@ class Head:
     @property
     def held_bytes(self) -> int:
         """About what they will take in the file."""
-        return sum(2 * len(batch.blob) + store.PAGE_BYTES for batch in self.ring)
+        return sum(2 * len(batch.blob) + PAGE_BYTES for batch in self.ring)
 
     def is_home(self) -> None:
         """What was held is on the disk: from here on it is read from there."""
@@ -211,7 +210,7 @@ class Head:
 
     def _anchor_statements(self, telling: list[Event]) -> list[Statement]:
         known = self._told(telling)
-        return [(store.UPSERT_ANCHOR, (self._clock.boot_id, msgspec.msgpack.encode(known)))] if known else []
+        return [(writes.UPSERT_ANCHOR, (self._clock.boot_id, msgspec.msgpack.encode(known)))] if known else []
 
     def _told(self, telling: list[Event]) -> BootAnchor | None:
         """What is known of this boot after these events, None where they tell nothing."""

@@ -6,12 +6,12 @@ Theory of operation
 means committed: from there an event survives kill -9 and power cuts. The one honest exception is a card that
 acknowledges flushes it did not do.
 
-*Runs.* Each opening of the file for writing draws 64 random bits; `<run>-<offset>` is the id of an event. After an
-error that leaves the outcome of a commit unknown, the file is opened anew (a new run), and if the batch turns out
-to be there, it is not appended again. So equal ids are always the same event, and an event never has two.
+*Runs* (`runs`). Each opening of the file for writing draws 64 random bits; `<run>-<offset>` is the id of an event.
+After an error that leaves the outcome of a commit unknown, the file is opened anew (a new run), and if the batch turns
+out to be there, it is not appended again. So equal ids are always the same event, and an event never has two.
 
-*Reading* is by offset. The newest events are also kept in memory, so that a consumer that keeps up never touches
-the disk; the rest is read batch-wise over a read-only connection, and no read transaction outlives one page of
+*Reading* (`reader`) is by offset. The newest events are also kept in memory, so that a consumer that keeps up never
+touches the disk; the rest is read batch-wise over a read-only connection, and no read transaction outlives one page of
 results.
 
 *Time.* Events are kept as the clocks told them and never rewritten. A reader gets those of an unsynchronised stretch at
@@ -35,53 +35,39 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
-import zlib
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from pathlib import Path
-
-import msgspec
 
 from gateway.clock import NS_PER_S, Clock
 from gateway.errors import LogCorrupt, LogMoved, StoreUnavailable
 from gateway.event import Event
-from gateway.eventlog import anchors, codec, consumers, excerpt, store
+from gateway.eventlog import store
 from gateway.eventlog.ballast import Room
 from gateway.eventlog.batches import Batch
-from gateway.eventlog.damage import finish
-from gateway.eventlog.excerpt import Excerpt
 from gateway.eventlog.faults import Faults
 from gateway.eventlog.head import Head
 from gateway.eventlog.lock import WriterLock
-from gateway.eventlog.pages import Scan, from_memory, from_store
 from gateway.eventlog.purge import Purge
+from gateway.eventlog.reader import LogReader
 from gateway.eventlog.retention import Retention
-from gateway.eventlog.scrub import check_end
-from gateway.eventlog.store import Statement, Store
+from gateway.eventlog.riders import statements as rider_statements
+from gateway.eventlog.runs import Runs
 from gateway.eventlog.thin import Holds
 from gateway.eventlog.words import (
     Bounds,
-    Checkpoint,
-    ConsumerState,
     Cursor,
     Keep,
     LogEnd,
-    Packing,
-    Page,
     Riders,
     WhenFull,
 )
+from gateway.eventlog.writes import Statement
 from gateway.figures import Tally
-from gateway.selection import Selection
-
-logger = logging.getLogger("gateway.eventlog")
 
 MAX_BATCH_EVENTS = 4096
-CHECKPOINT_CODEC = 1  # zlib (RFC 1950)
-CHECKPOINTS_KEPT = 2
 
 
-class EventLog:
+class EventLog(LogReader):
     """The log, open for writing. Made by `open`, ended by `close`; holds the writer lock in between."""
 
     @classmethod
@@ -114,7 +100,7 @@ class EventLog:
         keep = Keep(keep_for_s, size_bytes_max, events_max, when_full)
         log = cls(path, clock, WriterLock(path), keep, machine)
         try:
-            await log._open()
+            await log._runs.begin()
         except BaseException:
             log._lock.release()
             raise
@@ -124,28 +110,26 @@ class EventLog:
         self.path = path.absolute()
         self._clock, self._lock = clock, lock
         self.tally = Tally()
-        self._head = Head(clock, self.tally)
+        super().__init__(Head(clock, self.tally), asyncio.Lock())
         self._retention = Retention(self._head, clock, keep, self.tally)
         self._room = Room(self.path, keep.size_bytes_max)
-        self._machine = machine
-        self._turn = asyncio.Lock()
         self.faults = Faults(self._head, self._retention, self._room, lock, clock, self._turn)
-        self._appended = asyncio.Event()
+        self._runs = Runs(self._head, self._retention, self._room, self.faults, lock, clock, self.path, machine)
         self.consumers: Collection[str] | None = None
         """Who reads this log; None where nobody has said so yet. The cursors of all others are kept for 7 days."""
+
+    async def close(self) -> None:
+        """Let the transaction under way end, tell what was lost, checkpoint, let the lock go. Safe to call twice."""
+        async with self._turn:
+            with contextlib.suppress(StoreUnavailable):  # it is in the file, and told at the next start
+                await self._retention.tell()
+            await self._head.store.close()
+            self._lock.release()
 
     @property
     def run(self) -> str:
         """The first half of the ids of what is appended now."""
         return self._head.run
-
-    @property
-    def first_offset(self) -> int:
-        return self._head.first_offset
-
-    @property
-    def next_offset(self) -> int:
-        return self._head.next_offset
 
     @property
     def end(self) -> LogEnd:
@@ -158,99 +142,12 @@ class EventLog:
         return LogEnd(self._head.ring_run, self._head.next_offset)
 
     @property
-    def cursors(self) -> dict[str, Cursor]:
-        return self._head.cursors
-
-    @property
-    def last_event(self) -> Event | None:
-        """The newest event when the log was opened."""
-        return self._head.last_event
-
-    @property
-    def newest_ns(self) -> int | None:
-        """The newest known time (corrected UTC) in the log when it was opened; None: no clock could be believed."""
-        return self._head.newest_ns
-
-    @property
     def size_bytes_max(self) -> int:
         return self._retention.keep.size_bytes_max
 
     @property
     def events_trimmed_unread(self) -> int:
         return self._retention.events_trimmed_unread
-
-    # -- opening and closing ------------------------------------------------------------------------------------------
-
-    async def _open(self, *, again: bool = False) -> None:
-        try:
-            await self._open_whole(again=again)
-        except StoreUnavailable as error:
-            if not error.full or not self._room.release():
-                raise
-            await self._open_whole(again=again)
-
-    async def _open_whole(self, *, again: bool) -> None:
-        finish(self.path)  # a salvage that was cut off between its renames
-        try:
-            opened = await self._opened(again=again)
-        except LogCorrupt as error:
-            from gateway.eventlog.salvage import salvage  # noqa: PLC0415 - rarely needed, and a tenth of a megabyte
-
-            head, size_bytes_max = self._head, self._room.configured_bytes
-            await salvage(self.path, error, self._clock, size_bytes_max=size_bytes_max, held=head.held)
-            opened = await self._opened(again=again)
-        try:
-            await self._room.take(opened)
-            self._retention.bound(self._room.size_bytes_max)
-            await self._retention.load()
-            await self.faults.note_machine(self._machine)
-        except BaseException:
-            await opened.close()
-            raise
-
-    async def _opened(self, *, again: bool) -> Store:
-        """The file open and in use, its newest part checked, and what is held in memory appended."""
-        if self._room.emptied():
-            raise LogCorrupt("the file is empty, and was not")
-        held_bytes = (
-            self._head.held_bytes
-        )  # they have to get in, also where the log is at its bound; then it is trimmed
-        opened = await store.open_store(self.path, size_bytes_max=self.size_bytes_max + held_bytes)
-        try:
-            await opened.fold(patient=not again)
-            await check_end(opened)
-            await self._head.bring_home(opened)
-            await self._head.load(opened)
-            self._head.is_home()
-            if held_bytes:
-                await opened.bound(self.size_bytes_max)
-        except BaseException:
-            await opened.close()
-            raise
-        return opened
-
-    async def _reopen(self) -> None:
-        """Open anew after an error that left the handle unfit. Offsets go on; what was unsure is looked up.
-
-        Until that succeeds, what is in the file can be read.
-        """
-        former = self._head.store
-        await former.end_writing()
-        self._lock.renew()
-        try:
-            await self._open(again=True)
-        finally:
-            if self._head.store is not former:
-                await former.close()
-        logger.debug("log opened again at offset %d", self.next_offset)
-
-    async def close(self) -> None:
-        """Let the transaction under way end, tell what was lost, checkpoint, let the lock go. Safe to call twice."""
-        async with self._turn:
-            with contextlib.suppress(StoreUnavailable):  # it is in the file, and told at the next start
-                await self._retention.tell()
-            await self._head.store.close()
-            self._lock.release()
 
     # -- writing ------------------------------------------------------------------------------------------------------
 
@@ -273,7 +170,7 @@ class EventLog:
     async def _append(self, events: Sequence[Event], riders: Riders, at: LogEnd | None) -> list[Event]:
         async with self._turn:
             if self.ailing:
-                await self._reopen()
+                await self._runs.begin_anew()
                 if (found := await self._head.found_after_all(events)) is not None:
                     self._committed(found, riders.cursors)
                     return found
@@ -327,11 +224,15 @@ class EventLog:
     async def _prepare(self, events: Sequence[Event]) -> None:
         async with self._turn:
             if self.ailing:
-                await self._reopen()
+                await self._runs.begin_anew()
             await self._retention.admit(events)
             if self._retention.owes:
                 await self._tell_what_is_owed()
                 self._tell()
+
+    async def touch(self) -> None:
+        """Return when the writing thread has done all that it was given. A disk that refuses does not hold it up."""
+        await self._head.store.touch()
 
     async def admit(self, events: Sequence[Event]) -> None:
         """Whether these will be taken along with others that wait to be appended.
@@ -365,7 +266,7 @@ class EventLog:
         if len(events) > MAX_BATCH_EVENTS:
             raise ValueError(f"{len(events)} events in one batch, at most {MAX_BATCH_EVENTS} fit")
         batch = self._head.batch(events) if events else None
-        statements = (batch.statements if batch else []) + _rider_statements(riders, self._clock.wall_ns())
+        statements = (batch.statements if batch else []) + rider_statements(riders, self._clock.wall_ns())
         if statements:
             await self._write(statements, batch)
         stamped = batch.events if batch else []
@@ -387,11 +288,6 @@ class EventLog:
         self._head.moved(cursors)
         if stamped:
             self._tell()
-
-    def _tell(self) -> None:
-        """Wake who waits for new events."""
-        self._appended.set()
-        self._appended = asyncio.Event()
 
     # -- retention ----------------------------------------------------------------------------------------------------
 
@@ -416,6 +312,13 @@ class EventLog:
                 self._room.configured_bytes = before
                 raise
             self._retention.keep = Keep(keep_for_s, self._room.size_bytes_max, events_max, when_full)
+
+    async def bounds(self) -> Bounds:
+        _, _, batches, oldest, newest = await self._head.store.bounds()
+        count, _ = await self._head.store.pages()
+        return Bounds(
+            self.first_offset, self.next_offset, batches, count * store.PAGE_BYTES, self.size_bytes_max, oldest, newest
+        )
 
     async def trim(self, protected: int) -> bool:
         """Forget batches beyond the bounds of age and count that every sink has read; make room under that of bytes.
@@ -456,140 +359,3 @@ class EventLog:
             yield purge
         async with self._turn:
             await purge.finish(free_too=free_too)
-
-    # -- reading ------------------------------------------------------------------------------------------------------
-
-    async def read(
-        self, offset: int, limit: int = 500, *, selection: Selection | None = None, as_told: bool = False
-    ) -> Page:
-        """Whole batches from `offset` on, until `limit` events are reached; empty at the end of the log.
-
-        With a `selection` only the events that it wants: the others are passed over before they are decoded, which is
-        some times as fast as reading all. Such a page may be empty before the end of the log, because one call looks
-        at a bounded number of events; its `next_offset` tells how far that was, and is the log's own at the end.
-
-        Events of an unsynchronised stretch come at their corrected time; `as_told` leaves them as they were recorded.
-
-        A page ends before a hole in the offsets, and the next one names it as its gap: what was trimmed, what cannot
-        be read, what overflowed while the disk refused.
-
-        Raises:
-            StoreUnavailable: the disk does not answer.
-        """
-        start = max(offset, self.first_offset)
-        gap = (offset, start - 1) if start > offset else None
-        if start >= self.next_offset:
-            return Page([], start, gap)
-        scan = await self._scan(start, limit, None if selection is None or selection.everything else selection)
-        if scan.begin > start:
-            gap = (offset, scan.begin - 1)
-        return Page(scan.events if as_told else self.dated(scan.events), scan.end, gap)
-
-    async def _scan(self, start: int, limit: int, selection: Selection | None) -> Scan:
-        tail, ring, upto = self._head.tail, self._head.ring, self.next_offset
-        if tail.holds(start):
-            return from_memory(tail, start, limit, selection)
-        if ring.holds(start):
-            return from_memory(ring, start, limit, selection)
-        on_disk = min(upto, ring.first_offset or upto)
-        opened = self._head.store
-        try:
-            scan = await from_store(opened, start, on_disk, limit, selection, self._head.damage)
-        except StoreUnavailable:
-            if self._head.store is opened:
-                raise
-            return await self._scan(start, limit, selection)  # the file was opened anew meanwhile
-        return scan or Scan([], on_disk, on_disk)
-
-    @property
-    def time_known(self) -> bool:
-        """Whether the times of this boot can be corrected where they need to be."""
-        return self._head.anchor.synced is not None
-
-    def dated(self, events: list[Event]) -> list[Event]:
-        """Events of this log as readers see them: those of an unsynchronised stretch at their corrected time."""
-        return anchors.dated(self._head.anchors, events)
-
-    async def wait(self, offset: int) -> None:
-        """Return once `offset` has been appended."""
-        while self.next_offset <= offset:
-            await self._appended.wait()
-
-    async def offset_at(self, time_ns: int) -> int:
-        """The first offset recorded at `time_ns` (corrected UTC) or later."""
-        return await self._head.index.offset_at(time_ns, self.first_offset, self.next_offset)
-
-    async def checkpoints(self) -> list[Checkpoint]:
-        """Those that are whole, the newest first."""
-        found = []
-        for offset, kind, crc, packed in await self._head.store.checkpoints():
-            if kind == CHECKPOINT_CODEC and codec.checksum(packed) == crc and offset <= self.next_offset:
-                found.append(Checkpoint(offset, zlib.decompress(packed)))
-            else:
-                logger.warning("the checkpoint at offset %d is damaged, and passed over", offset)
-        return found
-
-    async def bounds(self) -> Bounds:
-        _, _, batches, oldest, newest = await self._head.store.bounds()
-        count, _ = await self._head.store.pages()
-        return Bounds(
-            self.first_offset, self.next_offset, batches, count * store.PAGE_BYTES, self.size_bytes_max, oldest, newest
-        )
-
-    async def packing(self, batches: int = 64) -> Packing:
-        """How well the newest batches are packed."""
-        rows = await self._head.store.newest_batches(batches)
-        raw = sum(codec.inflated_bytes(row.records) for row in rows)
-        events = sum(row.last_offset - row.base_offset + 1 for row in rows)
-        return Packing(len(rows), events, sum(len(row.records) for row in rows), raw)
-
-    async def small_tables(self) -> tuple[list[Excerpt], int]:
-        """For a copy: everything but batches and dead letters, and up to which offset batches belong to it."""
-        async with self._turn:
-            return await excerpt.small_tables(self._head.store), self.next_offset
-
-    async def batch_rows(self, offset: int, upto: int) -> Excerpt:
-        """For a copy: a page of the batches that lie in [offset, upto); no rows at the end."""
-        return await excerpt.batches(self._head.store, offset, upto)
-
-    async def letter_rows(self, after: tuple[str, int]) -> Excerpt:
-        """For a copy: a page of the dead letters behind (consumer, offset); no rows at the end."""
-        return await excerpt.dead_letters(self._head.store, after)
-
-    async def touch(self) -> None:
-        """Return when the writing thread has done all that it was given. A disk that refuses does not hold it up."""
-        await self._head.store.touch()
-
-    async def named_consumers(self) -> dict[str, ConsumerState]:
-        """The consumers that programs and people have named, as they were last written.
-
-        Raises:
-            StoreUnavailable, LogCorrupt: the disk does not answer, or the file is damaged.
-        """
-        return await consumers.load(self._head.store)
-
-    async def dead_letters(self, consumer: str) -> int:
-        """How many events lie in the dead letters of that consumer."""
-        return await self._head.store.dead_letters(consumer)
-
-
-def _rider_statements(riders: Riders, now: int) -> list[Statement]:
-    statements = [_cursor_statement(name, at) for name, at in riders.cursors.items()]
-    for letter in riders.dead_letters:
-        body = msgspec.msgpack.encode(letter.event)
-        row = (letter.consumer, letter.event.offset, now, letter.reason, body)
-        statements.append((store.INSERT_DEAD_LETTER, row))
-    buried = {letter.consumer for letter in riders.dead_letters}
-    statements += [(store.LIMIT_DEAD_LETTERS, (consumer, store.DEAD_LETTERS_MAX)) for consumer in buried]
-    statements += consumers.statements(riders.consumers)
-    if riders.checkpoint is not None:
-        offset, state = riders.checkpoint
-        packed = zlib.compress(state, 1)
-        kept = (offset, CHECKPOINT_CODEC, codec.checksum(packed), packed)
-        statements += [(store.INSERT_CHECKPOINT, kept), (store.LIMIT_CHECKPOINTS, (CHECKPOINTS_KEPT,))]
-    return statements
-
-
-def _cursor_statement(name: str, at: Cursor) -> Statement:
-    ledger = None if at.ledger is None else msgspec.msgpack.encode(at.ledger)
-    return (store.UPSERT_CURSOR, (name, at.next_offset, at.previous, ledger))

@@ -16,7 +16,8 @@ from gateway.errors import LogCorrupt
 from gateway.event import Event
 from gateway.eventlog.batches import decode
 from gateway.eventlog.damage import Damage, readable_from
-from gateway.eventlog.store import BatchRow, Store
+from gateway.eventlog.queries import BatchRow
+from gateway.eventlog.store import Store
 from gateway.selection import Selection
 
 LOOKED_AT_MAX = 65_536

@@ -15,10 +15,10 @@ from typing import Final
 
 from gateway.clock import Clock
 from gateway.event import Event, sequence
-from gateway.eventlog import store
+from gateway.eventlog import writes
 from gateway.eventlog.batches import decode
 from gateway.eventlog.head import Head
-from gateway.eventlog.store import Statement
+from gateway.eventlog.writes import Statement
 
 STEP_BATCHES_MAX: Final = 64
 STEP_BYTES_MAX: Final = 2 * 2**20
@@ -69,10 +69,10 @@ class Purge:
         if not rows:
             return False
         lost = [event for row in rows for event in decode(row)]
-        statements: list[Statement] = [(sql, (upto,)) for sql in (store.TRIM, *store.PURGE)]
-        statements += [(store.TRIM_RUNS, ()), (store.TRIM_ANCHORS, ())]
+        statements: list[Statement] = [(sql, (upto,)) for sql in (writes.TRIM, *writes.PURGE)]
+        statements += [(writes.TRIM_RUNS, ()), (writes.TRIM_ANCHORS, ())]
         if upto >= head.next_offset:
-            statements.append((store.KEEP_NEXT_OFFSET, (head.next_offset,)))
+            statements.append((writes.KEEP_NEXT_OFFSET, (head.next_offset,)))
         batch = head.batch(gap) if (gap := self._gap(lost, upto)) else None
         await head.store.transaction(statements + (batch.statements if batch else []))
         head.first_offset = upto

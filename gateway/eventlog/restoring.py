@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final, Self
 
 from gateway.errors import StoreUnavailable
-from gateway.eventlog import store
+from gateway.eventlog import opening
 from gateway.eventlog.batches import decode
 from gateway.eventlog.excerpt import SIZE_BYTES_MAX, SUFFIX, settle
 from gateway.eventlog.lock import WriterLock
@@ -62,7 +62,7 @@ class Restoration:
         self._sweep()
         try:
             await asyncio.to_thread(self._copy)
-            self._store = await store.open_store(self._partial, size_bytes_max=SIZE_BYTES_MAX)
+            self._store = await opening.open_store(self._partial, size_bytes_max=SIZE_BYTES_MAX)
         except OSError as error:
             self._sweep()
             raise StoreUnavailable(f"{self._partial}: {error.strerror or error}") from error

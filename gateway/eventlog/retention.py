@@ -16,14 +16,14 @@ from dataclasses import replace
 from gateway.clock import NS_PER_S, Clock, read_together
 from gateway.errors import LogFull
 from gateway.event import Event
-from gateway.eventlog import loss, store
+from gateway.eventlog import loss, store, writes
 from gateway.eventlog.batches import Batch, readable
 from gateway.eventlog.head import Head
 from gateway.eventlog.loss import Loss, loss_of, unreadable
-from gateway.eventlog.store import Statement
 from gateway.eventlog.thin import Thinner
 from gateway.eventlog.times import Age
 from gateway.eventlog.words import Keep
+from gateway.eventlog.writes import Statement
 from gateway.figures import Tally
 
 logger = logging.getLogger("gateway.eventlog")
@@ -161,9 +161,9 @@ class Retention:
     async def cut(self, upto: int, lost: Loss | None = None) -> None:
         """Forget everything before `upto`, and in the same transaction count what was lost, or tell it."""
         head = self._head
-        statements: list[Statement] = [(store.TRIM, (upto,)), (store.TRIM_RUNS, ()), (store.TRIM_ANCHORS, ())]
+        statements: list[Statement] = [(writes.TRIM, (upto,)), (writes.TRIM_RUNS, ()), (writes.TRIM_ANCHORS, ())]
         if upto >= head.next_offset:
-            statements.append((store.KEEP_NEXT_OFFSET, (head.next_offset,)))
+            statements.append((writes.KEEP_NEXT_OFFSET, (head.next_offset,)))
         logger.debug("trimmed offsets %d to %d%s", head.first_offset, upto - 1, " (some unread)" if lost else "")
         if lost is None:
             await head.store.transaction(statements)
@@ -171,7 +171,7 @@ class Retention:
             await self._tell(lost.plus(self._loss), statements)
         else:
             total = lost.plus(self._loss)
-            await head.store.transaction([*statements, (store.KEEP_LOSS, (loss.encode(total),))])
+            await head.store.transaction([*statements, (writes.KEEP_LOSS, (loss.encode(total),))])
             self._loss = total
         head.first_offset = upto
 
@@ -218,7 +218,7 @@ class Retention:
             "log.gap", "gateway", now, mono, reason="size", data=lost.told(), simulated=simulated, synced=synced
         )
         batch = self._head.batch([told])
-        await self._head.store.transaction([*statements, *batch.statements, (store.FORGET_LOSS, ())])
+        await self._head.store.transaction([*statements, *batch.statements, (writes.FORGET_LOSS, ())])
         self._head.accepted(batch)
         self._head.own += batch.events
         self._loss, self._told_ns = None, mono
@@ -267,9 +267,9 @@ class Retention:
         since = {name: self._unused.get(name) or now for name in unused}
         expired = {name for name, at in since.items() if at and now - at > CURSOR_KEPT_S * NS_PER_S}
         kept = {name: at for name, at in since.items() if name not in expired}
-        marks = [(store.MARK_UNUSED, mark) for mark in kept.items() if mark not in self._unused.items()]
-        unmarks = [(store.UNMARK_UNUSED, (name,)) for name in self._unused if name not in kept]
-        drops = [(store.DROP_CURSOR, (name,)) for name in expired]
+        marks = [(writes.MARK_UNUSED, mark) for mark in kept.items() if mark not in self._unused.items()]
+        unmarks = [(writes.UNMARK_UNUSED, (name,)) for name in self._unused if name not in kept]
+        drops = [(writes.DROP_CURSOR, (name,)) for name in expired]
         if marks or unmarks or drops:
             await self._head.store.transaction([*marks, *unmarks, *drops])
         self._unused = kept

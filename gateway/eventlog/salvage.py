@@ -31,10 +31,12 @@ from typing import Any, Final, NamedTuple
 
 from gateway.clock import NS_PER_S, Clock
 from gateway.errors import LogCorrupt, LogError, LogForeign, StoreUnavailable
-from gateway.eventlog import carve, codec, store
+from gateway.eventlog import carve, codec, writes
 from gateway.eventlog.carve import Carved, Pages
 from gateway.eventlog.damage import JUMP, Range, damaged_beside, finish, salvaged_beside
-from gateway.eventlog.store import Reader, Statement, Store, open_damaged, open_store
+from gateway.eventlog.opening import open_damaged, open_store
+from gateway.eventlog.store import Reader, Store
+from gateway.eventlog.writes import Statement
 
 logger = logging.getLogger("gateway.eventlog")
 
@@ -49,7 +51,7 @@ CLUE_PAGES: Final = 65_536
 """Where nothing of ours stands in so many pages, the file is somebody else's."""
 
 _SMALL: Final = ("cursor", "checkpoint", "dead_letter", "meta", "consumer")
-_HOLES: Final = frozenset(f"{kind}/" for kind in store.HOLES)
+_HOLES: Final = frozenset(f"{kind}/" for kind in writes.HOLES)
 _NOT_COPIED: Final = frozenset({"next_offset", "broken"})
 
 
@@ -141,8 +143,8 @@ class _Salvage:
             logger.warning("no room for everything: the oldest history stays in the damaged file")
         lost, next_offset = self._lost(unread), self._highest + JUMP
         behind = (self._highest + 1, next_offset - 1)
-        keys = [(store.KEEP, (f"lost/{first}", last)) for first, last in [*lost, behind]]
-        await self._fresh.transaction([*keys, (store.KEEP_NEXT_OFFSET, (next_offset,))])
+        keys = [(writes.KEEP, (f"lost/{first}", last)) for first, last in [*lost, behind]]
+        await self._fresh.transaction([*keys, (writes.KEEP_NEXT_OFFSET, (next_offset,))])
         return Salvaged(len(self._copied), lost, next_offset, Path())
 
     # -- small tables -------------------------------------------------------------------------------------------------
@@ -163,7 +165,7 @@ class _Salvage:
         if table == "cursor":
             rows = list(self._cursors.values())
         columns = await self._fresh.columns(table)  # an older version has fewer
-        await self._fresh.transaction([store.put(table, (*row, *(None,) * (columns - len(row)))) for row in rows])
+        await self._fresh.transaction([writes.put(table, (*row, *(None,) * (columns - len(row)))) for row in rows])
 
     def _learn(self, table: str, row: tuple[Any, ...]) -> None:
         """What a row tells of offsets, and the furthest cursors."""
@@ -195,7 +197,7 @@ class _Salvage:
     async def _keep_runs(self) -> None:
         for row in self._runs.values():
             self._highest = max(self._highest, row[3] - 1)
-        await self._fresh.transaction([store.put("run", row) for row in self._runs.values()])
+        await self._fresh.transaction([writes.put("run", row) for row in self._runs.values()])
 
     # -- batches ------------------------------------------------------------------------------------------------------
 
@@ -248,8 +250,8 @@ class _Salvage:
             for row in new:
                 if row[3] not in self._runs:
                     self._runs[row[3]] = run = (row[3], secrets.token_hex(8), "", row[0], row[4] - row[5])
-                    statements.append(store.put("run", run))
-                statements.append(store.put("batch", row))
+                    statements.append(writes.put("run", run))
+                statements.append(writes.put("batch", row))
             if statements:
                 await self._fresh.transaction(statements)
             for row in new:

@@ -43,10 +43,10 @@ from typing import Final
 
 from gateway.errors import LogCorrupt
 from gateway.event import THINNED, Event
-from gateway.eventlog import codec, store
+from gateway.eventlog import codec, writes
 from gateway.eventlog.batches import decode
 from gateway.eventlog.head import Head
-from gateway.eventlog.store import BatchHead
+from gateway.eventlog.queries import BatchHead
 from gateway.eventlog.tail import TAIL_EVENTS_MAX
 from gateway.eventlog.thinning import stretch, summed_up
 from gateway.figures import Tally
@@ -125,9 +125,9 @@ class Thinner:
         checked = codec.checksum(blob)
         await self._head.store.transaction(
             [
-                (store.DROP_ROWS, (first.base_offset, last.base_offset)),
-                (store.REWRITE, (first.base_offset, len(left), codec.SPARSE, checked, blob, last.base_offset)),
-                (store.KEEP_THINNED, (upto,)),
+                (writes.DROP_ROWS, (first.base_offset, last.base_offset)),
+                (writes.REWRITE, (first.base_offset, len(left), codec.SPARSE, checked, blob, last.base_offset)),
+                (writes.KEEP_THINNED, (upto,)),
             ]
         )
         self._tally.thinned += sum(event.stands_for for event in left if event.type == THINNED)

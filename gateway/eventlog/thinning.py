@@ -10,7 +10,7 @@ from gateway.clock import NS_PER_S
 from gateway.event import THINNED, Event
 
 if TYPE_CHECKING:
-    from gateway.eventlog.store import BatchHead
+    from gateway.eventlog.queries import BatchHead
 
 EVENTS_MAX = 4096
 BYTES_MAX = 2**18

@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 from gateway.clock import NS_PER_S
 from gateway.eventlog.anchors import BootAnchor
-from gateway.eventlog.store import BatchRow, Store
+from gateway.eventlog.queries import BatchRow
+from gateway.eventlog.store import Store
 
 SLEW_NS = NS_PER_S
 """Within this distance the wall clock's own word counts for more than the anchor: smaller steps are not recorded."""

@@ -10,8 +10,6 @@ import pytest
 import yaml
 
 from gateway.action import (
-    _ALWAYS,
-    _OWN,
     ActionConfig,
     LogConfig,
     NotifyConfig,
@@ -19,6 +17,7 @@ from gateway.action import (
     WebhookConfig,
     problems,
 )
+from gateway.action.names import _ALWAYS, _OWN
 from gateway.actions import actions
 from gateway.options import duration_text
 from tests.actions.conftest import OUTPUTS

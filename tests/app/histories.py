@@ -29,7 +29,7 @@ from gateway.config.model import BufferConfig, KeepConfig
 from gateway.detection import Detection
 from gateway.errors import StoreUnavailable
 from gateway.event import Event
-from gateway.eventlog import Cursor, EventLog, LogEnd, retention, store
+from gateway.eventlog import Cursor, EventLog, LogEnd, opening, retention, store
 from gateway.eventlog.words import WhenFull
 from gateway.plugins import Plugins
 from gateway.rules.model import RuleConfig
@@ -101,7 +101,7 @@ class Disk:
 
     def __init__(self) -> None:
         self.refuses = self.unsure = False
-        self._transaction, self._open = store._Writer.transaction, store.open_store
+        self._transaction, self._open = store.Writer.transaction, opening.open_store
 
     @contextlib.contextmanager
     def everywhere(self) -> Iterator[None]:
@@ -122,7 +122,7 @@ class Disk:
                 raise StoreUnavailable("disk I/O error (SQLITE_IOERR)")
             return await disk._open(path, **more)
 
-        with mock.patch.object(store._Writer, "transaction", written), mock.patch.object(store, "open_store", opened):
+        with mock.patch.object(store.Writer, "transaction", written), mock.patch.object(opening, "open_store", opened):
             yield
 
 

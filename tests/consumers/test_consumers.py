@@ -6,7 +6,7 @@ import sqlite3
 import pytest
 
 from gateway.consumers import ConsumerError, SessionTaken, TooManyConsumers
-from gateway.consumers.shell import CONSUMERS_MAX, GRACE_S
+from gateway.consumers.register import CONSUMERS_MAX, GRACE_S
 from gateway.errors import StoreUnavailable
 from gateway.event import Event
 from gateway.eventlog import ConsumerSpec
@@ -186,7 +186,7 @@ async def test_a_fetch_without_events_ends_with_its_time(world, mine):
 
 
 async def test_a_long_way_without_a_wanted_event_is_remembered(world, mine, monkeypatch):
-    monkeypatch.setattr("gateway.consumers.shell.PASSED_OVER_NOTED", 50)
+    monkeypatch.setattr("gateway.consumers.register.PASSED_OVER_NOTED", 50)
     await mine.begin("earliest", ConsumerSpec(types=("state",)))
     await world.fill(100)
     assert await mine.fetch() == []
@@ -296,7 +296,7 @@ async def test_a_fetch_wakes_when_something_is_due_again(world, mine):
     await asyncio.sleep(0)
     mine.world.clock.pass_s(5)
     mine.nak(1)  # nothing: it rests. The waiting fetch must see the time by itself, or by what is settled beside it
-    mine.world.consumers._known["mine"].wake()
+    mine.world.consumers._register._known["mine"].wake()
     assert await asyncio.wait_for(fetching, 5) == [1]
 
 
@@ -523,7 +523,7 @@ def while_it_reads(world, monkeypatch, act):
 async def test_forgotten_while_it_is_given_something_it_holds_nothing_and_does_not_return(world, mine, monkeypatch):
     await world.fill(3)
     await mine.begin("earliest", ConsumerSpec(ack="each", protect=True))
-    while_it_reads(world, monkeypatch, lambda: world.consumers._drop(world.consumers._known["mine"]))
+    while_it_reads(world, monkeypatch, lambda: world.consumers._register.drop(world.consumers._register.named("mine")))
     await mine.fetch()
     assert world._protected() == world.log.next_offset, "the log waits for nobody"
     await reopened(world)
@@ -576,7 +576,7 @@ async def test_forgotten_and_made_again_at_once_it_is_new(world, mine):
 
 
 async def test_an_idle_unprotected_consumer_is_forgotten_after_7_days(world, clock, monkeypatch):
-    monkeypatch.setattr("gateway.consumers.shell.GRACE_S", 0.0)
+    monkeypatch.setattr("gateway.consumers.register.GRACE_S", 0.0)
     await Reader(world, "idle").begin()
     await Reader(world, "kept").begin("earliest", ConsumerSpec(protect=True))
     busy = await Reader(world, "busy").begin()
@@ -601,7 +601,7 @@ async def test_a_gateway_that_was_off_for_weeks_forgets_nobody_before_they_can_a
 
 
 async def test_a_clock_that_is_wrong_forgets_nobody(world, clock, monkeypatch):
-    monkeypatch.setattr("gateway.consumers.shell.GRACE_S", 0.0)
+    monkeypatch.setattr("gateway.consumers.register.GRACE_S", 0.0)
     await Reader(world, "mine").begin()
     clock.is_synced = False
     clock.step_wall_s(300 * DAY_S)
@@ -612,7 +612,7 @@ async def test_a_clock_that_is_wrong_forgets_nobody(world, clock, monkeypatch):
 async def test_a_consumer_made_without_a_right_clock_is_given_its_days_from_the_first_right_one(
     world, clock, monkeypatch
 ):
-    monkeypatch.setattr("gateway.consumers.shell.GRACE_S", 0.0)
+    monkeypatch.setattr("gateway.consumers.register.GRACE_S", 0.0)
     clock.is_synced = False
     await Reader(world, "mine").begin()
     clock.step_wall_s(300 * DAY_S)
@@ -654,14 +654,14 @@ async def test_what_a_consumer_may_be_given_again_is_in_its_hands(world, mine):
     await mine.begin("earliest", ConsumerSpec(in_flight_max=50))
     await mine.fetch()
     mine.ack(40)
-    assert list(world.consumers._held()) == [(1, 51)]
+    assert list(world.consumers._register._held()) == [(1, 51)]
     for offset in (45, 50):
         mine.ack(offset)
         await world.recorder.written("mine")
-    ((begin, end),) = world.consumers._held()
+    ((begin, end),) = world.consumers._register._held()
     assert (begin, end) == (46, 96)
     await reopened(world, crash=True)
-    assert list(world.consumers._held()) == [(51, 101)], "which ones were on their way nobody knows"
+    assert list(world.consumers._register._held()) == [(51, 101)], "which ones were on their way nobody knows"
 
 
 async def test_what_is_settled_while_a_commit_runs_rides_with_the_next(world, mine, monkeypatch):

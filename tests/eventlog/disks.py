@@ -4,7 +4,7 @@ import sqlite3
 
 from gateway.errors import StoreUnavailable
 from gateway.event import Event
-from gateway.eventlog import store
+from gateway.eventlog import opening
 
 
 def reading(value=21.5, subject="air/temperature", **more):
@@ -38,8 +38,8 @@ class Disk:
 
     def __init__(self, log, monkeypatch):
         self.log, self.refuses, self.openings = log, False, 0
-        self._open = store.open_store
-        monkeypatch.setattr(store, "open_store", self.open)
+        self._open = opening.open_store
+        monkeypatch.setattr(opening, "open_store", self.open)
         self._wrap(log._head.store)
 
     def _wrap(self, opened):

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from gateway.errors import LogLocked, StoreUnavailable
-from gateway.eventlog import Cursor, EventLog, Riders, ballast, scrub, store
+from gateway.eventlog import Cursor, EventLog, Riders, ballast, opening, scrub, store
 from gateway.eventlog.ballast import BALLAST_BYTES
 from gateway.eventlog.damage import JUMP, Damage, gap_of
 from gateway.upkeep import Upkeep
@@ -109,14 +109,14 @@ async def test_a_start_on_a_full_disk_uses_the_ballast(path, clock, monkeypatch)
     log = await EventLog.open(path, clock)
     await log.append(bulk())
     await log.close()
-    real, refusals = store.open_store, iter(range(1))
+    real, refusals = opening.open_store, iter(range(1))
 
     async def no_room(path, **more):
         if next(refusals, None) is not None:
             raise StoreUnavailable("database or disk is full (SQLITE_FULL)", full=True)
         return await real(path, **more)
 
-    monkeypatch.setattr(store, "open_store", no_room)
+    monkeypatch.setattr(opening, "open_store", no_room)
     monkeypatch.setattr(ballast.os, "statvfs", lambda path: SimpleNamespace(f_bavail=0, f_frsize=4096))
     log = await EventLog.open(path, clock)
     assert log.faults.shortage

@@ -12,7 +12,17 @@ import pytest
 
 from gateway.errors import LogCorrupt, LogLocked, LogTooNew, StoreUnavailable
 from gateway.event import Event
-from gateway.eventlog import MAX_BATCH_EVENTS, TELL_EVERY_S, Cursor, DeadLetter, EventLog, Riders, store
+from gateway.eventlog import (
+    MAX_BATCH_EVENTS,
+    TELL_EVERY_S,
+    Cursor,
+    DeadLetter,
+    EventLog,
+    Riders,
+    opening,
+    store,
+    writes,
+)
 from gateway.eventlog.tail import Tail
 from tests.eventlog.disks import all_events
 
@@ -151,7 +161,7 @@ async def test_cursors_and_dead_letters_survive_in_the_transaction_they_rode_in(
 
 
 async def test_dead_letters_are_bounded(path, clock, monkeypatch):
-    monkeypatch.setattr(store, "DEAD_LETTERS_MAX", 10)
+    monkeypatch.setattr(writes, "DEAD_LETTERS_MAX", 10)
     log = await EventLog.open(path, clock)
     events = await log.append([reading()] * 30)
     await log.append([], Riders(dead_letters=[DeadLetter("home", e, "x") for e in events]))
@@ -308,7 +318,7 @@ async def test_a_foreign_file_is_refused_and_left_alone(path, clock, content, er
     else:
         raw = sqlite3.connect(path)
         if content == "newer":
-            raw.execute(f"PRAGMA application_id = {store.APPLICATION_ID}")
+            raw.execute(f"PRAGMA application_id = {opening.APPLICATION_ID}")
             raw.execute("PRAGMA user_version = 99")
         raw.execute("CREATE TABLE precious(x)")
         raw.commit()

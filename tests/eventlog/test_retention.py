@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from gateway.errors import LogFull, StoreUnavailable
 from gateway.event import Event, stamped
-from gateway.eventlog import TELL_EVERY_S, Cursor, Riders, loss, retention, store
+from gateway.eventlog import TELL_EVERY_S, Cursor, Riders, loss, retention, store, writes
 from gateway.eventlog.loss import SUBJECTS_TOLD, loss_of
 from tests.eventlog.disks import all_events
 
@@ -66,7 +66,7 @@ async def test_the_count_is_of_events_not_of_offsets_that_a_run_skipped(opened, 
         await log.append([reading()] * 100)
     await log.close()
     with sqlite3.connect(tmp_path / "events.db") as raw:  # as behind a salvaged log
-        raw.execute(store.KEEP_NEXT_OFFSET, (10**9,))
+        raw.execute(writes.KEEP_NEXT_OFFSET, (10**9,))
     log = await opened(events_max=1000)
     for _ in range(5):
         await log.append([reading()] * 100)

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway.eventlog import Cursor, EventLog, store
+from gateway.errors import StoreUnavailable
+from gateway.eventlog import Cursor, EventLog, opening
 from tests.clocks import ManualClock
 
 FIXTURES = Path(__file__).parent / "fixtures"
@@ -20,10 +21,10 @@ def schema(path):
 
 def test_every_older_version_is_a_fixture():
     kept = {path.name for path in FIXTURES.glob("log_v*.db")}
-    assert kept == {f"log_v{version}.db" for version in range(1, store.VERSION)}
+    assert kept == {f"log_v{version}.db" for version in range(1, opening.VERSION)}
 
 
-@pytest.mark.parametrize("version", range(1, store.VERSION))
+@pytest.mark.parametrize("version", range(1, opening.VERSION))
 async def test_a_log_of_an_older_version_opens_with_all_it_held(tmp_path, version):
     """Written by that version: two runs of 13 events, a cursor, a dead letter."""
     path = tmp_path / "events.db"
@@ -49,6 +50,6 @@ async def test_a_migration_that_fails_leaves_the_old_version(tmp_path, monkeypat
     with sqlite3.connect(path) as raw:
         raw.execute("CREATE TABLE consumer(x)")  # in the way of the last statement of version 2
     before = schema(path)
-    with pytest.raises(store.StoreUnavailable):
+    with pytest.raises(StoreUnavailable):
         await EventLog.open(path, ManualClock())
     assert schema(path) == before

@@ -17,7 +17,7 @@ from gateway.clock import NS_PER_S
 from gateway.errors import StoreUnavailable
 from gateway.event import THINNED, CloudEventEncoder, Event, data_of, stamped
 from gateway.eventlog import Cursor, EventLog, Riders, codec, thin
-from gateway.eventlog.store import BatchHead
+from gateway.eventlog.queries import BatchHead
 from gateway.eventlog.tail import TAIL_EVENTS_MAX, Tail
 from gateway.eventlog.thinning import MINUTE_NS, Stretch, of_low_priority, stretch, summed_up
 from gateway.selection import Selection
@@ -364,7 +364,7 @@ async def test_a_rewrite_that_fails_changes_nothing(opened, clock, monkeypatch):
     log = await opened()
     await fill(log, clock, 120)
     before = await everything(log)
-    monkeypatch.setattr(thin.store, "KEEP_THINNED", "INSERT INTO nowhere VALUES (?)")  # the last statement
+    monkeypatch.setattr(thin.writes, "KEEP_THINNED", "INSERT INTO nowhere VALUES (?)")  # the last statement
     with pytest.raises(StoreUnavailable):
         await thinned(log)
     monkeypatch.undo()

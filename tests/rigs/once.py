@@ -30,7 +30,7 @@ from gateway import folds, gathering
 from gateway.clock import NS_PER_S
 from gateway.detection import Detection
 from gateway.event import Event
-from gateway.eventlog import EventLog, store
+from gateway.eventlog import EventLog, store, writes
 from gateway.folds import recover
 from gateway.record import Recorder
 from tests.rules.every_operator import CHANNELS, RULES
@@ -180,7 +180,7 @@ def watched(shared: Shared) -> Iterator[None]:
     transaction, detect = store.Store.transaction, Detection.detect
 
     async def written(self: Any, statements: Any) -> Any:
-        marks = any(statement[0] == store.INSERT_CHECKPOINT for statement in statements)
+        marks = any(statement[0] == writes.INSERT_CHECKPOINT for statement in statements)
         with shared.now("committing a checkpoint" if marks else "committing"):
             return await transaction(self, statements)
 

@@ -13,7 +13,7 @@ import pytest
 
 from gateway.clock import NS_PER_S, SystemClock
 from gateway.event import THINNED
-from gateway.eventlog import EventLog, store
+from gateway.eventlog import EventLog, opening
 from tests.rigs.upkeep import IN_UPKEEP, SIZE_BYTES, START_NS, event, value_of
 
 KILLS = 40
@@ -121,7 +121,7 @@ def test_a_kill_while_the_write_ahead_log_is_folded_in_loses_nothing(tmp_path, c
 def test_a_kill_in_the_middle_of_a_migration_leaves_the_old_log_or_the_new_one(tmp_path, capsys):
     fates = {"old": 0, "new": 0}
     in_the_middle = 0
-    for version in range(1, store.VERSION):
+    for version in range(1, opening.VERSION):
         for seed in range(KILLS):
             path = tmp_path / f"{version}-{seed}.db"
             shutil.copy(FIXTURES / f"log_v{version}.db", path)
@@ -129,8 +129,8 @@ def test_a_kill_in_the_middle_of_a_migration_leaves_the_old_log_or_the_new_one(t
             with sqlite3.connect(path) as raw:
                 (found,) = raw.execute("PRAGMA user_version").fetchone()
             raw.close()
-            assert version <= found <= store.VERSION
-            fates["old" if found < store.VERSION else "new"] += 1
+            assert version <= found <= opening.VERSION
+            fates["old" if found < opening.VERSION else "new"] += 1
             _, events, _ = asyncio.run(found_in(path, "evict"))
             assert [one.offset for one in events] == list(range(1, 27))
     with capsys.disabled():

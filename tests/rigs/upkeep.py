@@ -20,7 +20,7 @@ from random import Random
 
 from gateway.clock import NS_PER_S, SystemClock
 from gateway.event import Event
-from gateway.eventlog import Cursor, EventLog, Riders, store
+from gateway.eventlog import Cursor, EventLog, Riders, opening
 
 START_NS = 1_800_000_000 * NS_PER_S
 SIZE_BYTES = 1_000_000
@@ -73,7 +73,7 @@ class Fuse:
 
 async def main(mode: str, path: Path, random: Random) -> None:
     fuse = Fuse()
-    store.sqlite3 = Wired(fuse)  # type: ignore[assignment]
+    opening.sqlite3 = Wired(fuse)  # type: ignore[assignment]
     if mode == "migrate":
         fuse.light(random.randrange(1, OPEN_OPS_MAX))
     log = await EventLog.open(
