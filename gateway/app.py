@@ -47,6 +47,8 @@ if TYPE_CHECKING:
 DEVICES_STOP_WITHIN_S = 2.0
 SINKS_DRAIN_WITHIN_S = 4.0
 RELOAD_STOP_WITHIN_S = 3.0
+RULES_CHANGE_WITHIN_S = 1.0
+"""How long a reload waits for a moment without pending events, so that each is judged by the rules of its time."""
 
 
 class Gateway:
@@ -162,6 +164,7 @@ class Gateway:
         self.wearing.retune(new.buffer)
         self.forwarders.begin(sinks)
         self.acquirer.begin(new.devices)
+        await self.recorder.quiet(RULES_CHANGE_WITHIN_S)
         self.detection.configure(new.rules, new.devices)
         note_rules(self)
         await self.acting.begin()

@@ -208,6 +208,12 @@ class Recorder:
         while self.pending and not self.trouble:
             await self._next_turn()
 
+    async def quiet(self, within_s: float) -> None:
+        """Return when nothing is pending, but no later than that, and at once while the disk is in trouble."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
+                await self.flush()
+
     async def _next_turn(self) -> None:
         """Have a commit made, and wait for it."""
         self._turned.clear()

@@ -24,6 +24,9 @@ from gateway.rules.rule import hash_of, rule_time_of
 
 MISMATCHES_NAMED_MAX: Final = 20
 
+ANNOUNCING: Final = frozenset({"rule.started", "rule.stopped"})
+"""Records that tell which rules are in force, one after the other."""
+
 
 class Fold:
     """Reads records, in order and without holes, into a detector's engine. `finish` ends it."""
@@ -53,7 +56,8 @@ class Fold:
             self._derived(event)
             return
         self._end_gap([])
-        self._missing()
+        if event.type not in ANNOUNCING:
+            self._missing()
         here.number = event.offset
         if event.type in CONTROL:
             self._control(event)
@@ -92,6 +96,8 @@ class Fold:
         detector, engine = self._detector, self._engine
         if event.type != "gateway.started":
             detector.control(event, [])
+            if event.type in ANNOUNCING:
+                self._ended(event)
             return
         if gap_ns := detector.time.started(event):
             engine.pause(gap_ns)
@@ -148,6 +154,16 @@ class Fold:
         part = self._engine.parts.get(event.subject.removeprefix("rule/"))
         if part is not None and part.active and part.rule.hash == hash_of(event):
             self._differs(f"{rulekey} was recorded, and is not derived when read again")
+
+    def _ended(self, event: Event) -> None:
+        """A rule that is no longer in force did not say what was due when it ended: nobody knew it any more then.
+
+        That is so from the start or the reload on that brought other rules; the announcement comes a little later.
+        """
+        part, expected = self._engine.parts.get(str(event.data.get("rule", ""))), self._engine.expected
+        assert expected is not None
+        if part is None or not part.active:
+            expected[:] = [one for one in expected if one.subject != event.subject]
 
     def _missing(self) -> None:
         """An input follows: what is still expected was not recorded."""

@@ -278,16 +278,6 @@ class History:
         self.clock.is_synced = synced
 
     async def reload(self, rules: int) -> None:
-        """Not in the moment before a deadline or a commit: what is due or waits then is judged by the rules to come."""
-        await self.gateway.recorder.flush()
-        for _ in range(100):
-            due = self.gateway.detection.deadline_mono()
-            if due is None or due > self.clock.mono_ns() + NS_PER_S // 20:
-                break
-            await asyncio.sleep(0.1)
-        await self.hasty_reload(rules)
-
-    async def hasty_reload(self, rules: int) -> None:
         self.config = replace(self.config, rules=tuple(SETS[rules]), hash=f"set-{rules}")
         await self.gateway.reloads.ask()
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -107,6 +109,39 @@ async def test_a_reload_ends_changes_and_begins_rules_and_leaves_the_others(tmp_
     assert told.count(("rule.started", "rule/high")) == 2, "said again, and the same goes on"
     loaded_at = next(event.offset for event in events if event.type == "config.loaded" and event.offset > 20)
     assert not [e for e in events if e.type == "rule.window" and e.subject == "rule/slow" and e.offset > loaded_at]
+
+
+async def test_what_was_taken_in_before_a_reload_is_judged_by_the_rules_of_its_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = (
+        "gateway: {id: judge-pi}\nbuffer: {path: judge-pi.db, commit_within: 30ms}\n"
+        "devices: [{id: tank, driver: signal, every: 1h, signals: {level: {quantity: load, constant: 1}}}]\n"
+        "rules: [{id: over, when: {event: {channel: tank/level, above: 5}}}]\n"
+    )
+    loaded = config(tmp_path, text)
+    async with Gateway(loaded, load=lambda: config(tmp_path, text.replace("5}", "50}"))) as gateway:
+        await gateway.recorder.flush()
+        append, writing, release = gateway.log.append, asyncio.Event(), asyncio.Event()
+
+        async def slow(*args: Any, **named: Any) -> list[Event]:
+            writing.set()
+            await release.wait()
+            return await append(*args, **named)
+
+        monkeypatch.setattr(gateway.log, "append", slow)
+        gateway.recorder.note("clock.step", {})
+        await writing.wait()
+        wall, mono = gateway.clock.wall_ns(), gateway.clock.mono_ns()
+        gateway.recorder.offer([Event("reading", "tank/level", wall, mono, 9.0, quality="good")])
+        reloading = asyncio.create_task(gateway.reloads.ask())
+        await until(lambda: gateway.config is not loaded)
+        release.set()
+        await reloading
+    events = await everything(loaded.buffer.path)
+    matched = next(event for event in events if event.type == "rule.matched")
+    hashes = [event.data["hash"] for event in events if event.type == "rule.started"]
+    assert matched.data["rulekey"].split(":")[1] == hashes[0] != hashes[1]
 
 
 async def test_rules_that_come_later_count_time_as_if_they_had_always_been_there(tmp_path: Path) -> None:

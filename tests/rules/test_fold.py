@@ -346,3 +346,29 @@ def test_what_the_log_itself_records_after_a_silence_lets_windows_of_windows_end
     assert [one.subject for one in log.records[-3:]] == ["rule/inner", "rule/outer", "rule/late"]
     log.record([event("a/x", 1, 31)])
     assert log.reread().named == []
+
+
+def test_what_was_due_when_other_rules_came_is_not_missed_when_the_old_ones_return():
+    """From the reload on nobody knew them: what was due is unsaid. Read again by the old ones, that is no loss."""
+    old = [
+        rule("w", window={"channel": "a/x", "tumbling": "5s", "of": {"n": "count"}}),
+        rule("gone", absent={"channel": "a/x", "for": "3s"}),
+        rule("same", hold={"channel": "a/x", "above": 5, "for": "4s"}),
+    ]
+    new = [rule("w", window={"channel": "a/x", "tumbling": "7s", "of": {"n": "count"}}), old[2]]
+    log = Log(old)
+    log.open(ns(1), ns(1))
+    log.record([event("a/x", 9, 2)])
+    checkpoint = log.detector.checkpoint()
+    log.detector, log.configs = Detector(Engine(new)), new
+    log.detector.restore(checkpoint)
+    log.detector.begin_run(log.run, log.next_offset)
+    log.announce(ns(8), ns(8))  # since then w was due at 5 s, and gone at 5 s; same is said
+    assert [one.subject for one in log.records if one.type == "rule.raised"] == ["rule/same"]
+    log.configs = old
+    fold = log.reread()
+    assert (fold.named, fold.finish()) == ([], [])
+    log.records = [one for one in log.records if one.type != "rule.raised"]
+    log.records = [msgspec.structs.replace(one, offset=n) for n, one in enumerate(log.records, 1)]
+    log.record([event("a/x", 9, 9)])
+    assert [sentence for sentence in log.reread().named if "same" in sentence], "a rule that goes on has lost something"
