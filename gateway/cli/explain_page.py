@@ -162,7 +162,7 @@ def _row(event: Event, part: str, fired: Event, scale: _Scale, room: int | None)
         said = f"{said} {kind}".strip()
     mark = "" if event is fired else scale.bar(event)
     subject = look.crop(look.printable(event.subject), room)
-    return (_before(fired.time - event.time), str(event.offset), subject, value, mark, said)
+    return (before(fired.time - event.time), str(event.offset), subject, value, mark, said)
 
 
 class _Scale:
@@ -200,10 +200,10 @@ def _number(event: Event) -> float | None:
     return float(value) if usable else None  # type: ignore[arg-type]
 
 
-def _before(ns: int) -> str:
+def before(ns: int) -> str:
     """`-4 min 58 s`: how long before the event; `+` behind it, which an event that came late may be."""
     sign, seconds = ("+" if ns < 0 else "-"), abs(ns) / NS_PER_S
-    if not ns:
+    if seconds < 0.0005:
         return "0 s"
     if seconds < 60:
         return f"{sign}{seconds:.3f}".rstrip("0").rstrip(".") + " s"

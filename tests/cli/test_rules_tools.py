@@ -14,7 +14,7 @@ from click import unstyle
 from click.testing import CliRunner
 
 from gateway.cli import backtest_page, commands, rules_explain, rules_status
-from gateway.cli.explain_page import Why
+from gateway.cli.explain_page import Why, before
 from gateway.cli.look import width
 from gateway.clock import NS_PER_S
 from gateway.errors import GatewayError
@@ -430,3 +430,11 @@ def test_status_asks_the_gateway_that_runs_and_shows_it_as_text_or_json(serve: S
 def test_a_gateway_without_rules_says_so():
     document = copy.deepcopy(standing()) | {"rules": [], "counts": {}}
     assert "no rules" in rules_status.page(document, None, datetime.fromtimestamp(WALL_S, UTC))
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [(0, "0 s"), (0.0004, "0 s"), (0.25, "-0.25 s"), (-0.003, "+0.003 s"), (298, "-4 min 58 s"), (7500, "-2 h  5 min")],
+)
+def test_how_long_before_is_said_with_its_sign_and_nothing_is_nothing(seconds, said):
+    assert before(ns(seconds)) == said
