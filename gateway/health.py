@@ -271,20 +271,27 @@ def _written(snapshot: Snapshot) -> dict[str, Any]:
     }
 
 
-def _sink(state: SinkState, log: LogState) -> dict[str, Any]:
+def _place(state: SinkState | ActionState, log: LogState) -> dict[str, Any]:
+    """Where a consumer of the log is, and how it fares there."""
     return {
-        "id": state.id,
-        "sink": state.sink,
         "connected": state.connected,
         "since": _time(state.since_ns),
         "cursor": state.cursor,
         "lag_events": state.lag_events(log),
         "lag_s": round(max(0.0, state.lag_s), 3),
         "last_error": state.last_error,
-        "delivered": state.delivered,
         "refused": state.refused,
-        "connections": state.connections,
         "dead_letters": state.dead_letters,
+    }
+
+
+def _sink(state: SinkState, log: LogState) -> dict[str, Any]:
+    return {
+        "id": state.id,
+        "sink": state.sink,
+        **_place(state, log),
+        "delivered": state.delivered,
+        "connections": state.connections,
         "ledger": _ledger(state, log),
     }
 
@@ -294,16 +301,9 @@ def _action(state: ActionState, log: LogState) -> dict[str, Any]:
     return {
         "name": state.name,
         "action": state.kind,
-        "connected": state.connected,
-        "since": _time(state.since_ns),
-        "cursor": state.cursor,
-        "lag_events": state.lag_events(log),
-        "lag_s": round(max(0.0, state.lag_s), 3),
+        **_place(state, log),
         "waits": None if waits is None else {"id": waits.id, "type": waits.type, "time": rfc3339(waits.time)},
-        "last_error": state.last_error,
         "done": state.done,
-        "refused": state.refused,
-        "dead_letters": state.dead_letters,
     }
 
 

@@ -63,6 +63,12 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         return self._of.now_s
 
 
+async def passes(seconds: float) -> None:
+    """So much virtual time passes. Nobody waits for it in a real loop."""
+    assert isinstance(asyncio.get_running_loop(), VirtualLoop)
+    await asyncio.sleep(seconds)
+
+
 def run(main: Callable[[], Coroutine[Any, Any, T]], monkeypatch: pytest.MonkeyPatch) -> T:
     """Run a coroutine function in virtual time."""
     selector = _Selector()

@@ -11,6 +11,7 @@ from gateway.cli import look
 from gateway.cli.tail import TYPE_COLOUR
 from gateway.demo import Seen
 from gateway.event import VALUE_TYPES, Value
+from gateway.rules.idle import DERIVED as DERIVED_TYPES
 from gateway.rules.model import RuleConfig
 
 TEXT_MAX = 16
@@ -28,7 +29,7 @@ SHORTLY: Mapping[str, str] = {
 }
 """Frequent events in fewer words than their description has."""
 
-DERIVED = frozenset({"raised", "cleared", "matched", "window", "timeout", "unknown"})
+DERIVED = frozenset(kind.removeprefix("rule.") for kind in DERIVED_TYPES) - {"failed"}
 """What a rule says, as `rule.raised`."""
 
 FIRED = DERIVED - {"cleared", "unknown"}

@@ -212,6 +212,5 @@ def _details(entry: Entry, driver: type[Driver]) -> dict[str, Any]:
 
 
 def _print_json(document: object) -> None:
-    import msgspec
 
-    click.echo(msgspec.json.format(msgspec.json.encode(document), indent=2))
+    click.echo(look.document(document))

@@ -19,11 +19,9 @@ Document = Mapping[str, Any]
 @door.options
 def log(socket: Path | None, gateway_id: str | None, log_path: Path | None, *, as_json: bool) -> None:
     """Show what the event log holds, how well it is packed, and its named consumers with their lag."""
-    import msgspec
-
     document = door.run(_ask(door.Where(socket, gateway_id, log_path)))
     if as_json:
-        click.echo(msgspec.json.format(msgspec.json.encode(document), indent=2))
+        click.echo(look.document(document))
     else:
         click.echo(page(document, look.columns()))
 

@@ -11,7 +11,7 @@ import sys
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import zip_longest
-from typing import Literal
+from typing import Any, Literal
 
 import click
 
@@ -173,6 +173,13 @@ def duration(seconds: float) -> str:
 def count(number: int) -> str:
     """A whole number in groups: `1 234 567`."""
     return f"{number:,}".replace(",", " ")
+
+
+def document(value: Any) -> str:
+    """What `--json` prints of one document: indented, for machines and for people."""
+    import msgspec
+
+    return msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
 
 
 def counted(number: int, thing: str) -> str:

@@ -129,6 +129,5 @@ def _document(made: Made) -> dict[str, Any]:
 
 
 def _as_json(document: object) -> str:
-    import msgspec
 
-    return msgspec.json.format(msgspec.json.encode(document), indent=2).decode()
+    return look.document(document)

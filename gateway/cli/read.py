@@ -174,7 +174,6 @@ def _quality(row: Row) -> str:
     return click.style(quality, fg=look.QUALITY_COLOUR.get(quality))
 
 
-def _json(readings: Sequence[Row]) -> bytes:
-    import msgspec
+def _json(readings: Sequence[Row]) -> str:
 
-    return msgspec.json.format(msgspec.json.encode({"readings": readings}), indent=2)
+    return look.document({"readings": readings})

@@ -30,12 +30,10 @@ def reload(socket: Path | None, gateway_id: str | None, *, as_json: bool) -> Non
     Devices, sinks and rules whose meaning is the same go on untouched. A configuration with problems changes nothing:
     every problem is named, and the exit code is 2.
     """
-    import msgspec
-
     client = ControlClient(reach.locate(socket, gateway_id))
     document = asyncio.run(client.call("reload", timeout_s=TIMEOUT_S))
     if as_json:
-        click.echo(msgspec.json.format(msgspec.json.encode(document), indent=2))
+        click.echo(look.document(document))
     else:
         click.echo(page(document) if document["ok"] else wrong_page(_error(document)))
     if not document["ok"]:

@@ -98,9 +98,7 @@ def backtest(
     where = door.Where(socket, gateway_id, log_path, rules_found.lonely(config_file))
     document = door.run(_tested(where, rule_ids, places, warm_s, config_file, rules_file))
     if as_json:
-        import msgspec
-
-        click.echo(msgspec.json.format(msgspec.json.encode(document), indent=2))
+        click.echo(look.document(document))
     else:
         click.echo(page(document, look.columns()))
 

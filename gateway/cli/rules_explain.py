@@ -68,9 +68,7 @@ def explain(
     where = door.Where(socket, gateway_id, log_path, rules_found.lonely(config_file))
     why = door.run(_explained(where, found[1], int(found[2]), config_file, rules_file))
     if as_json:
-        import msgspec
-
-        click.echo(msgspec.json.format(msgspec.json.encode(document(why)), indent=2))
+        click.echo(look.document(document(why)))
     else:
         click.echo(page(why, look.columns()))
 
@@ -98,7 +96,7 @@ async def _asked_for(connection: Connection, run: str | None, offset: int) -> Ev
     Raises:
         Unexplained: there is none, or no rule derived it.
     """
-    from gateway.rules.explain import is_derived
+    from gateway.rules.explain import has_reasons
 
     ends = await connection.ask("span")
     if offset < ends["first_offset"]:
@@ -113,7 +111,7 @@ async def _asked_for(connection: Connection, run: str | None, offset: int) -> Ev
         raise Unexplained(f"offset {offset} holds no event that can be read: a log.gap may tell why")
     if run is not None and event.run != run:
         raise Unexplained(f"offset {offset} belongs to {event.id}: {run}-{offset} is an event of another log")
-    if not is_derived(event):
+    if not has_reasons(event):
         raise Unexplained(f"{event.id} is {_what_it_is(event)}: it was not derived by a rule from other events")
     return event
 
@@ -151,7 +149,7 @@ class _Explanation:
             await self._between(why, entries, wanted, cause)
         why.entries = sorted(entries.values(), key=lambda row: (row[0].time, row[0].offset))
         for one, _ in why.entries:
-            if explain.is_derived(one) and depth < DEPTH_MAX and self._explained < explain.NODES_MAX:
+            if explain.has_reasons(one) and depth < DEPTH_MAX and self._explained < explain.NODES_MAX:
                 why.below[one.offset] = await self.of(one, depth + 1)
         return why
 

@@ -50,12 +50,10 @@ def status(rule: str | None, socket: Path | None, gateway_id: str | None, *, as_
     Of each rule 20 keys are shown, those first for which something is under way; the others are counted. What bounds
     have cost is told with each rule. Exit code 1 says that no gateway is running.
     """
-    import msgspec
-
     args = {} if rule is None else {"rule": rule}
     document = asyncio.run(ControlClient(reach.locate(socket, gateway_id)).call("rules", args))
     if as_json:
-        click.echo(msgspec.json.format(msgspec.json.encode(document), indent=2))
+        click.echo(look.document(document))
     else:
         click.echo(page(document, look.columns(), datetime.now().astimezone()))
 

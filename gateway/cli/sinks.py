@@ -203,7 +203,6 @@ def _load(config_file: Path | None) -> Config:
     return load_config(config_file or default_config(os.environ, Path.cwd()), Plugins())
 
 
-def _as_json(document: object) -> bytes:
-    import msgspec
+def _as_json(document: object) -> str:
 
-    return msgspec.json.format(msgspec.json.encode(document), indent=2)
+    return look.document(document)

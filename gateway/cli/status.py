@@ -29,13 +29,11 @@ def status(socket: Path | None, gateway_id: str | None, *, as_json: bool) -> Non
 
     Exit code 1 says that no gateway is running.
     """
-    import msgspec
-
     from gateway.clock import SystemClock
 
     document = asyncio.run(ControlClient(reach.locate(socket, gateway_id)).call("status"))
     if as_json:
-        click.echo(msgspec.json.format(msgspec.json.encode(document), indent=2))
+        click.echo(look.document(document))
     else:
         click.echo(page(document, SystemClock().wall_ns() / 1e9, look.columns()))
 

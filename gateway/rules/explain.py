@@ -43,7 +43,7 @@ class Stretch(NamedTuple):
     takes: Callable[[Event], bool]
 
 
-def is_derived(event: Event) -> bool:
+def has_reasons(event: Event) -> bool:
     """Whether a rule said it about what it saw."""
     return event.type in DERIVED and event.type != "rule.failed"
 
@@ -73,7 +73,7 @@ def stretch(event: Event, rule: RuleConfig | None, cause: Event | None) -> Stret
     if not isinstance(since, str):
         return None
     if rule is None:
-        if cause is None or is_derived(cause):
+        if cause is None or has_reasons(cause):
             return None
         return Stretch(since, 0.0, [cause.type], [cause.subject], lambda _: True)
     source: Source = getattr(rule.when, rule.when.operator)

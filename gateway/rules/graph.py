@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Final
 
+from gateway.rules.idle import DERIVED
 from gateway.rules.model import RuleConfig
 from gateway.rules.operators.following import conditions
-from gateway.rules.select import RULE_TYPES, names
+from gateway.rules.select import names
 from gateway.rules.select_model import Source
 
 DEPTH_MAX: Final = 8
 """Rules on top of each other: what an event sets off ends after so many."""
-
-_DERIVED: Final = (*RULE_TYPES, "rule.cleared", "rule.timeout", "rule.unknown")
 
 
 class RuleCycle(ValueError):
@@ -59,7 +58,7 @@ def feeds(configs: Sequence[RuleConfig]) -> dict[str, list[str]]:
     for config in configs:
         wants = [names(source) for source in listened(config)]
         heard[config.id] = [
-            other for other in ids if any(want(kind, f"rule/{other}") for want in wants for kind in _DERIVED)
+            other for other in ids if any(want(kind, f"rule/{other}") for want in wants for kind in DERIVED)
         ]
     return heard
 

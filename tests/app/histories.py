@@ -35,7 +35,7 @@ from gateway.plugins import Plugins
 from gateway.rules.model import RuleConfig
 from tests.rules.every_operator import CHANNELS, RULES
 from tests.rules.kit import rule
-from tests.virtual import LoopClock
+from tests.virtual import LoopClock, passes
 
 CHECKPOINT_EVENTS: Final = 40
 BATCH_EVENTS: Final = 7
@@ -185,7 +185,10 @@ class History:
 
     async def end(self) -> None:
         self.disk.refuses = False
-        await asyncio.sleep(6)  # what was held in memory has been appended
+        for _ in range(100):  # ten seconds: what was held in memory is appended
+            if self.gateway.recorder.settled:
+                break
+            await passes(0.1)
         await self.gateway.__aexit__(None, None, None)
 
     def _see(self, events: Sequence[Event]) -> None:
@@ -194,22 +197,22 @@ class History:
 
     async def stop(self, seconds: float) -> None:
         await self.end()
-        await asyncio.sleep(seconds)
+        await passes(seconds)
         await self.start()
 
     async def kill(self, seconds: float) -> None:
         await self._die()
-        await asyncio.sleep(seconds)
+        await passes(seconds)
         await self.start()
 
     async def kill_before_the_commit(self, seconds: float) -> None:
         """What rules have seen by then is lost."""
         self.disk.refuses = True
         await self.events(8, 50)
-        await asyncio.sleep(0.6)
+        await passes(0.6)
         await self._die()
         self.disk.refuses = False
-        await asyncio.sleep(seconds)
+        await passes(seconds)
         await self.start()
 
     async def kill_between_commits(self, seconds: float, commits: int) -> None:
@@ -231,7 +234,7 @@ class History:
         unwatch()
         await self._die()
         self.disk.refuses = False
-        await asyncio.sleep(seconds)
+        await passes(seconds)
         await self.start()
 
     async def _die(self) -> None:
@@ -246,7 +249,7 @@ class History:
 
     async def reboot(self, clean: bool) -> None:
         await (self.end() if clean else self._die())
-        await asyncio.sleep(3)
+        await passes(3)
         self.clock.reboot()
         await self.start()
 
@@ -266,10 +269,10 @@ class History:
             value = None if random.random() < 0.05 else float(random.randrange(10))
             late_ms = random.choice([0, 0, 0, 3, 40, 2_500])
             self._offer(random.choice(CHANNELS), value, late_ms, urgent=random.random() < 0.1)
-            await asyncio.sleep(random.randrange(pause_ms + 1) / 1000)
+            await passes(random.randrange(pause_ms + 1) / 1000)
 
     async def silence(self, seconds: float) -> None:
-        await asyncio.sleep(seconds)
+        await passes(seconds)
 
     async def step(self, seconds: float) -> None:
         self.clock.step_s(seconds)
