@@ -16,8 +16,9 @@ from typing import Any, Final
 
 import msgspec
 
-from gateway.event import THINNED, Event
+from gateway.event import THINNED, Event, Value
 from gateway.rules.describe import described
+from gateway.rules.detect import Detector
 from gateway.rules.engine import Engine
 from gateway.rules.graph import sources
 from gateway.rules.model import RuleConfig
@@ -28,9 +29,6 @@ from gateway.rules.trial import CELLS, SUBJECTS_MAX, Firing, Trial
 FIRES: Final = frozenset({"rule.raised", "rule.matched", "rule.window", "rule.timeout"})
 """What counts as having fired. `cleared` and `unknown` end what was raised."""
 
-DERIVED_FROM: Final = 1 << 62
-"""Offsets of what is derived here: no log has them, so they are told from those of records."""
-
 
 class Seen(msgspec.Struct):
     """How many events of a type and subject lie in the range, and the least and greatest number among those judged."""
@@ -38,6 +36,12 @@ class Seen(msgspec.Struct):
     n: int = 0
     low: float | None = None
     high: float | None = None
+
+    def judged(self, value: Value) -> None:
+        """A rule looked at this value."""
+        if isinstance(value, (float, int)) and not isinstance(value, bool):
+            self.low = value if self.low is None or value < self.low else self.low
+            self.high = value if self.high is None or value > self.high else self.high
 
 
 class Backtest:
@@ -57,12 +61,11 @@ class Backtest:
         """
         self.engine = Engine(rules, subjects)
         self.trials = {rule.id: Trial(rule) for rule in rules}
-        self._time = RuleTime(self.engine.context)
+        self._detector = Detector(self.engine)
         self._own = {f"rule/{rule.id}": self.trials[rule.id] for rule in rules}
         self._first, self._begin_ns, self._end_ns = first, begin_ns, max(end_ns, begin_ns + 1)
         self._began = self._inside = False
         self._run = self._boot = ""
-        self._number = DERIVED_FROM
         self.events = self.warm_up_events = self.thinned = self.uncounted = 0
         """Records in the range, and before it; readings that thinning summed up; those of subjects without number."""
         self.seen: dict[tuple[str, str], Seen] = {}
@@ -85,7 +88,7 @@ class Backtest:
         """The end of the range; with `at_ns` (ns UTC) it is known that nothing else was recorded until then."""
         if self._began and at_ns is not None:
             out: list[Event] = []
-            self._until(at_ns - self.engine.context.wall_ns, out)
+            self.engine.until(at_ns - self.engine.context.wall_ns, out)
             self._take(out)
         for trial in self.trials.values():
             for firing in trial.open.values():
@@ -93,15 +96,15 @@ class Backtest:
 
     def _begin(self, event: Event) -> None:
         self._began, self._inside = True, event.offset >= self._first
-        at = self._time.of(event)
+        at = self._detector.time.of(event)
         self.engine.begin_all(at)
         if event.type == "gateway.started":  # it is read once more, as the first record of all
-            self._time = RuleTime(self.engine.context)
+            self._detector.time = RuleTime(self.engine.context)
 
     def _enter(self, event: Event) -> None:
         """The range begins: what was due before it belongs to what was before it."""
         here, out = self.engine.context, list[Event]()
-        self._until(min(self._begin_ns - here.wall_ns, event.mono + here.mono_ns), out)
+        self.engine.until(min(self._begin_ns - here.wall_ns, event.mono + here.mono_ns), out)
         self._take(out)
         self._inside = True
         for trial in self.trials.values():
@@ -114,65 +117,17 @@ class Backtest:
         else:
             self.warm_up_events += 1
             seen = None
-        if kind in {"gateway.started", "clock.step"}:
-            self._control(event, out)
-        elif event.subject in self._own and kind.startswith("rule."):
-            self._time.last = at = event.mono + self.engine.context.mono_ns
-            self._until(at, out)
+        if event.subject in self._own and kind.startswith("rule."):
+            self._detector.time.last = at = event.mono + self.engine.context.mono_ns
+            self.engine.until(at, out)
             self._take(out)
             self._then(event)
             return
-        else:
-            self._judge(event, seen, out)
-        if out:
-            self._take(out)
-
-    def _judge(self, event: Event, seen: Seen | None, out: list[Event]) -> None:
-        """As `Detector.detect` does, but records keep their own offsets."""
-        engine, here = self.engine, self.engine.context
-        self._time.last = at = event.mono + here.mono_ns
-        if at >= here.timers.next_due:
-            self._until(at, out)
-        judges = engine.judges(event)
-        if not judges:
-            return
-        if at < engine.now:
-            at = engine.now
-            engine.late += 1
-        engine.now, here.offset, here.number, here.event = at, event.offset, self._number, event
-        engine.run(judges, event, at)
-        if here.fresh:
-            engine.settle(at, out)
-            self._number = here.number
-        value = event.value
-        if seen is not None and value.__class__ in {float, int}:
-            assert isinstance(value, (float, int))
-            seen.low = value if seen.low is None or value < seen.low else seen.low
-            seen.high = value if seen.high is None or value > seen.high else seen.high
-
-    def _control(self, event: Event, out: list[Event]) -> None:
-        """As `Detector.control` does."""
-        engine, here = self.engine, self.engine.context
-        if event.type == "gateway.started":
-            if gap_ns := self._time.started(event):
-                engine.pause(gap_ns)
-            at = self._time.last
-            self._until(at, out)
-        else:
-            at = max(self._time.of(event), engine.now)
-            self._until(at, out)
-            self._time.stepped(event)
-        here.offset, here.number = event.offset, self._number
-        engine.hear(event, max(at, engine.now))
-        if here.fresh:
-            engine.settle(at, out)
-        self._number = here.number
-
-    def _until(self, at: int, out: list[Event]) -> None:
-        here = self.engine.context
-        here.number = self._number
-        self.engine.until(at, out)
-        self._number = here.number
+        if seen is not None and self.engine.judges(event):
+            seen.judged(event.value)
+        batch = self._detector.detect((event,), event.offset)
+        if len(batch) > 1:
+            self._take([one for one in batch if one is not event])
 
     def _count(self, event: Event) -> Seen | None:
         self.events += 1
@@ -243,7 +198,7 @@ class Backtest:
 
     def under_way(self, rule_id: str) -> list[dict[str, Any]]:
         """Keys that had begun something at the end of the range, as `gateway.rules.describe` tells of them."""
-        now = max(self._time.last, self.engine.now)
+        now = max(self._detector.time.last, self.engine.now)
         (told,) = described(self.engine, now, rule_id=rule_id)["rules"]
         return [key for key in told["shown"] if key["state"] in {"pending", "counting", "open"}]
 
