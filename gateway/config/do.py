@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 from gateway.action import ActionConfig, Phase, problems
 from gateway.config.findings import Findings
@@ -12,6 +13,13 @@ from gateway.driver import Channel, OutputDriver
 
 PlaceOf = Callable[[Phase, int, str], tuple[Place, Path]]
 """Where the YAML says that key of an action: the phase it stands in, its position there, and the key."""
+
+
+class Unread(NamedTuple):
+    """The ids of entries that are wrong themselves, so that nothing else is known of them."""
+
+    devices: Collection[str] = ()
+    sinks: Collection[str] = ()
 
 
 def outputs_of(devices: Iterable[DeviceConfig]) -> dict[str, Sequence[Channel]]:
@@ -34,11 +42,13 @@ def check_actions(
     devices: Sequence[DeviceConfig],
     sinks: Sequence[SinkConfig],
     notifier: bool,
+    unread: Unread | None = None,
 ) -> None:
     """Note every action of one rule that cannot work. `further` are names that its events have besides the operator's:
-    the words of `emit.data`, the aggregates of a window.
+    the words of `emit.data`, the aggregates of a window. What is only `unread` is not said to be missing.
     """
     outputs, publishers, names = outputs_of(devices), publishers_of(sinks), tuple(further)
+    missing = unread or Unread()
     for phase, listed in actions.items():
         for index, action in enumerate(listed):
             wrong = problems(
@@ -47,8 +57,10 @@ def check_actions(
                 operator=operator,
                 further=names,
                 outputs=outputs,
-                publishers=publishers,
+                publishers=[*publishers, *missing.sinks],
                 notifier=notifier,
             )
             for key, sentence in wrong:
+                if key == "output" and str(action.output).partition("/")[0] in missing.devices:
+                    continue
                 findings.problem(*place(phase, index, key), sentence)

@@ -174,7 +174,8 @@ def _rules(
         return ()
     from gateway.config.rules import read_rules  # noqa: PLC0415 - who writes no rules does not pay for them
 
-    return read_rules(findings, sections["rules"], devices, sections.get("devices"), sinks, notifier=notifier)
+    devices_node, sinks_node = sections.get("devices"), sections.get("sinks")
+    return read_rules(findings, sections["rules"], devices, devices_node, sinks, sinks_node, notifier=notifier)
 
 
 def _sinks(

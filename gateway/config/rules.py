@@ -6,14 +6,15 @@ patience that is shorter than a channel's heartbeat.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from typing import Final, NamedTuple
 
 from gateway.action import Phase
 from gateway.config.channel import Silence, silence_of
 from gateway.config.devices import check_ids
-from gateway.config.do import PlaceOf, check_actions
+from gateway.config.do import PlaceOf, Unread, check_actions
 from gateway.config.findings import Findings
 from gateway.config.model import DeviceConfig, SinkConfig
 from gateway.config.nodes import ListNode, MapNode, Node, Path, Place, ScalarNode, at
@@ -63,12 +64,14 @@ def read_rules(
     devices: Sequence[DeviceConfig] | None = None,
     devices_node: Node | None = None,
     sinks: Sequence[SinkConfig] = (),
+    sinks_node: Node | None = None,
     *,
     notifier: bool = False,
 ) -> tuple[RuleConfig, ...]:
     """Every rule that is right. What is wrong is in the findings. Without `devices` no channel or output is looked up.
 
-    `notifier` says whether the configuration has a `notify:` section.
+    What is missing only because its own entry is wrong is not said again. `notifier` says whether the configuration
+    has a `notify:` section.
     """
     entries = findings.entries(
         node, ("rules",) if devices is not None else (), "a rule: a mapping with `id` and `when`"
@@ -79,13 +82,16 @@ def read_rules(
         rule = findings.check(RuleConfig, entry, path)
         if rule is not None:
             placed.append(_Placed(rule, entry, path))
+    ids = _ids(node)
     for one in placed:
         _compiles(findings, one)
-        _rules_exist(findings, one, [other.rule.id for other in placed])
+        _rules_exist(findings, one, ids)
         if devices is not None:
-            _channels_exist(findings, one, devices)
+            unread = frozenset(_ids(devices_node)) - {device.id for device in devices}
+            _channels_exist(findings, one, devices, unread)
             _is_patient(findings, one, devices, devices_node)
-            _check_duties(findings, one, devices, sinks, notifier=notifier)
+            unread_sinks = [id_ for id_ in _ids(sinks_node) if id_ not in {sink.id for sink in sinks}]
+            _check_duties(findings, one, devices, sinks, Unread(unread, unread_sinks), notifier=notifier)
     _ordered(findings, placed)
     return tuple(one.rule for one in placed)
 
@@ -95,6 +101,7 @@ def _check_duties(
     placed: _Placed,
     devices: Sequence[DeviceConfig],
     sinks: Sequence[SinkConfig],
+    unread: Unread,
     *,
     notifier: bool,
 ) -> None:
@@ -109,6 +116,7 @@ def _check_duties(
         further=further if timeout is None else {*further, *timeout.emit.data},
         devices=devices,
         sinks=sinks,
+        unread=unread,
         notifier=notifier,
     )
 
@@ -231,9 +239,21 @@ def _ordered(findings: Findings, placed: Sequence[_Placed]) -> None:
         findings.problem(*by_id[error.ids[0]].place("when"), str(error))
 
 
-def _channels_exist(findings: Findings, placed: _Placed, devices: Sequence[DeviceConfig]) -> None:
+def _ids(node: Node | None) -> list[str]:
+    """The ids that stand in a section, whether or not the entries are right."""
+    entries = node.nodes if isinstance(node, ListNode) else []
+    found = [entry.nodes.get("id") for entry in entries if isinstance(entry, MapNode)]
+    return [str(name.value) for name in found if isinstance(name, ScalarNode)]
+
+
+def _channels_exist(
+    findings: Findings, placed: _Placed, devices: Sequence[DeviceConfig], unread: Collection[str]
+) -> None:
+    """`unread` are devices that the configuration names and that are wrong: nothing is known of their channels."""
     known = [f"{device.id}/{channel.name}" for device in devices for channel in device.declared]
     for source, steps in written(placed.rule):
+        if _may_be_of(source, unread):
+            continue
         if source.device is not None and source.device not in (ids := [device.id for device in devices]):
             message = f"there is no device {source.device!r}{did_you_mean(source.device, ids)}"
             findings.problem(*placed.place(*steps, "device"), message)
@@ -241,6 +261,14 @@ def _channels_exist(findings: Findings, placed: _Placed, devices: Sequence[Devic
             what = "no channel fits" if "*" in source.channel or "?" in source.channel else "there is no channel"
             message = f"{what} {source.channel!r}{did_you_mean(source.channel, known)}"
             findings.problem(*placed.place(*steps, "channel"), f"{message}; `gateway check` lists them")
+
+
+def _may_be_of(source: Source, devices: Collection[str]) -> bool:
+    """Whether the selector may select a channel of one of these devices, whatever channels they have."""
+    if source.device is not None:
+        return source.device in devices
+    first, _, _ = (source.channel or "").partition("/")
+    return any(fnmatchcase(id_, first) for id_ in devices)
 
 
 def _watched(source: Source, devices: Sequence[DeviceConfig]) -> list[tuple[DeviceConfig, str]]:
