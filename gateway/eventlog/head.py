@@ -69,7 +69,8 @@ class Head:
                 continued as if nothing were. Nothing has changed: what was open before stays in use.
         """
         newest = await opened.newest()
-        last_event = decode(newest)[-1] if newest is not None else None
+        at_the_end = decode(newest) if newest is not None else []
+        last_event = at_the_end[-1] if at_the_end else None
         rule_time = newest.rule_time if newest else 0
         first, last = await opened.ends()
         next_offset = max(await opened.kept_next_offset(), (last or 0) + 1)
@@ -88,6 +89,8 @@ class Head:
             (writes.INSERT_RUN, (run, boot, next_offset, wall - mono)),
         ]
         self._run_id = await opened.transaction(begin)
+        if self.run and next_offset != self.next_offset:
+            self._grew(at_the_end)
         self.store, self.index, self.anchors, self.run = opened, index, known, run
         self.ring_run = secrets.token_hex(8)
         self.last_event, self._rule_time, self.newest_ns = last_event, rule_time, newest_ns
@@ -97,6 +100,16 @@ class Head:
             self._rule_anchor = wall - mono
         for name, at, previous, kept in cursors:
             self.cursors.setdefault(name, riders.cursor(at, previous, kept))
+
+    def _grew(self, at_the_end: list[Event]) -> None:
+        """The file has more than anybody was told: a commit that seemed to fail. What the log itself said in it is
+        heard now; a batch of somebody else's is looked for by `found_after_all`.
+        """
+        self.tail.clear()
+        if not at_the_end or at_the_end[0].offset < self.next_offset:  # salvaged: offsets go on far behind
+            return
+        if self._unsure is None or self._unsure.events[0].offset != at_the_end[0].offset:
+            self.own += at_the_end
 
     async def _known_anchors(self, opened: Store, anchor: int) -> dict[str, BootAnchor]:
         """What the records told of each boot's clock; of boots from before they did, what the run was told."""

@@ -13,6 +13,7 @@ from gateway.event import Event, stamped
 from gateway.eventlog import TELL_EVERY_S, Cursor, Riders, loss, retention, store, writes
 from gateway.eventlog.loss import SUBJECTS_TOLD, loss_of
 from tests.eventlog.disks import all_events
+from tests.eventlog.test_log import Faulty
 
 MB = 1_000_000
 
@@ -298,3 +299,20 @@ async def test_what_a_run_before_lost_is_told_behind_the_first_words_of_this_one
     await log.prepare([])
     events = (await log.read(begin)).events
     assert [event.type for event in events[:2]] == ["reading", "log.gap"]
+
+
+async def test_a_gap_whose_commit_only_seemed_to_fail_is_read_and_heard(opened, clock):
+    log = await opened(size_bytes_max=MB)
+    await log.append([reading()], Riders({"far": Cursor(1)}))
+    while log._retention._loss is None:
+        await log.append(bulky())
+    clock.pass_s(TELL_EVERY_S)
+    log.take_own()
+    begin = log.next_offset
+    log._head.store._writer = Faulty(log._head.store._writer, after=True)
+    with pytest.raises(StoreUnavailable):
+        await log.prepare([])
+    (stamped,) = await log.append([reading()])
+    assert stamped.offset == begin + 1
+    assert [event.type for event in (await log.read(begin)).events] == ["log.gap", "reading"]
+    assert [event.offset for event in log.take_own()] == [begin], "rules and latest values hear of it"
