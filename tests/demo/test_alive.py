@@ -8,6 +8,7 @@ machine's own figures, outputs, and clicks, whose timers are of real time.)
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from random import Random
@@ -58,6 +59,7 @@ class Virtual:
         told = [("gateway.started", "gateway", {"clean": True, "gap_ns": None})]
         told += [(one.type, f"rule/{one.rule}", one.data) for one in self._detection.announcements()]
         self._commit([Event(type_, about, *self._times(), data=data) for type_, about, data in told])
+        self._devices: list[PolledDriver | PushDriver] = []
         self._polled = list(self._open(config.devices))
 
     def _times(self) -> tuple[int, int]:
@@ -73,6 +75,7 @@ class Virtual:
                 config.options, World({**rest, **config.simulate}, lambda: self.now_ns / NS_PER_S)
             )
             normalize = Normalizer(config, simulated=True)
+            self._devices.append(device)
             if isinstance(device, PolledDriver):
                 device.open()
                 every_ns = round((config.every_s or 0) * NS_PER_S)
@@ -83,6 +86,10 @@ class Virtual:
     def _hear(self, normalize: Normalizer, readings: Sequence[Reading]) -> None:
         wanted = [reading for reading in readings if reading.channel != "click"]
         self._waiting += normalize(wanted, Instant(*self._times()))
+
+    def close(self) -> None:
+        for device in self._devices:
+            device.close()
 
     def pass_tick(self) -> None:
         self.now_ns += TICK_NS
@@ -131,7 +138,9 @@ def said(config: Config) -> list[Said]:
         assert len(switches) == 3
         while virtual.now_ns < MINUTES * 60 * NS_PER_S:
             virtual.pass_tick()
-    return virtual.said
+        said = list(virtual.said)
+        virtual.close()
+    return said
 
 
 def fired(said: Sequence[Said], until_s: float) -> set[str]:
@@ -171,3 +180,8 @@ def test_the_story_repeats_each_minute(said: list[Said]) -> None:
     assert len(times(said, "forced-door", "matched")) == MINUTES
     assert len(times(said, "entry", "matched")) == len(times(said, "entry", "timeout")) == MINUTES
     assert not [one for one in said if one.verb == "unknown"]
+
+
+@pytest.mark.usefixtures("said")
+def test_nothing_of_it_is_left_behind() -> None:
+    assert not [thread.name for thread in threading.enumerate() if "GPIO" in thread.name]
